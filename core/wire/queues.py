@@ -1,0 +1,105 @@
+"""Exchanges, queues and bindings, as records; and how a topic pattern matches."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """Where messages are published; `type` is direct, topic, fanout or headers."""
+
+    name: str = ""
+    type: str = "direct"
+    durable: bool = True
+    auto_delete: bool = False
+    delivery_mode: int | None = None
+    arguments: dict[str, Any] | None = None
+    no_declare: bool = False
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """A place messages wait in, bound to an exchange by a routing key.
+
+    `expires` (seconds, float): an unused queue goes away after that long; None keeps it.
+    `message_ttl` (seconds, float) and `max_priority` become AMQP arguments; other brokers
+    use what they can.
+    """
+
+    name: str
+    exchange: Exchange = Exchange()
+    routing_key: str = ""
+    durable: bool = True
+    exclusive: bool = False
+    auto_delete: bool = False
+    no_ack: bool = False
+    alias: str | None = None
+    expires: float | None = None
+    message_ttl: float | None = None
+    max_length: int | None = None
+    max_length_bytes: int | None = None
+    max_priority: int | None = None
+    queue_arguments: dict[str, Any] | None = None
+    binding_arguments: dict[str, Any] | None = None
+    consumer_arguments: dict[str, Any] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the fields of an `active_queues` reply, in Celery's shape."""
+        exchange = self.exchange
+        return {
+            "name": self.name,
+            "exchange": {
+                "name": exchange.name,
+                "type": exchange.type,
+                "arguments": exchange.arguments,
+                "durable": exchange.durable,
+                "passive": False,
+                "auto_delete": exchange.auto_delete,
+                "delivery_mode": exchange.delivery_mode,
+                "no_declare": exchange.no_declare,
+            },
+            "routing_key": self.routing_key,
+            "queue_arguments": self.queue_arguments,
+            "binding_arguments": self.binding_arguments,
+            "consumer_arguments": self.consumer_arguments,
+            "durable": self.durable,
+            "exclusive": self.exclusive,
+            "auto_delete": self.auto_delete,
+            "no_ack": self.no_ack,
+            "alias": self.alias,
+            "bindings": [],
+            "no_declare": None,
+            "expires": self.expires,
+            "message_ttl": self.message_ttl,
+            "max_length": self.max_length,
+            "max_length_bytes": self.max_length_bytes,
+            "max_priority": self.max_priority,
+        }
+
+
+def direct_queue(name: str, **options: Any) -> Queue:
+    """Return the queue Celery makes for a bare name: queue = exchange = routing key."""
+    return Queue(name=name, exchange=Exchange(name=name), routing_key=name, **options)
+
+
+@lru_cache(maxsize=1024)
+def topic_regex(pattern: str) -> str:
+    """Return the regular expression of a topic binding key, as kombu stores it in Redis.
+
+    Source: kombu virtual exchange `TopicExchange`: `.` is literal, `*` one word, `#` anything.
+    """
+    text = pattern.replace(".", r"\.").replace("*", r"[^\.]+").replace("#", ".*?")
+    return f"^{text}$"
+
+
+@lru_cache(maxsize=1024)
+def _compiled(regex: str) -> re.Pattern[str]:
+    return re.compile(regex)
+
+
+def topic_matches(pattern: str, routing_key: str) -> bool:
+    """Return whether the topic binding key `pattern` takes `routing_key`."""
+    return _compiled(topic_regex(pattern)).match(routing_key) is not None
