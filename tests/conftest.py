@@ -1,0 +1,37 @@
+"""Fixtures every room of the tests may use."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from .support.servers import RedisServer
+
+_databases = itertools.cycle(range(64))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One real redis-server for the whole run; absent, it skips on a laptop and fails in CI."""
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is not installed")
+        pytest.skip("redis-server is not installed")
+    server = RedisServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of an empty database of that server."""
+    number = next(_databases)
+    url = f"redis://127.0.0.1:{redis_server.port}/{number}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
