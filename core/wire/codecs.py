@@ -136,9 +136,7 @@ CODECS: dict[str, Codec] = {
         "application/x-python-serialize", "binary", lambda v: pickle.dumps(v, 5), _pickle_decode
     ),
     "yaml": Codec("application/x-yaml", "utf-8", _yaml_encode, _yaml_decode),
-    "msgpack": Codec(
-        "application/x-msgpack", "binary", _msgpack_encode, msgspec.msgpack.decode
-    ),
+    "msgpack": Codec("application/x-msgpack", "binary", _msgpack_encode, msgspec.msgpack.decode),
 }
 _BY_CONTENT_TYPE = {codec.content_type: codec for codec in CODECS.values()}
 #: Raw types that need no decoder and are always accepted.

@@ -56,7 +56,7 @@ class TaskHeaders(msgspec.Struct, kw_only=True):
         return hard, soft
 
 
-class DeliveryInfo(msgspec.Struct, kw_only=True):
+class DeliveryInfo(msgspec.Struct, kw_only=True, frozen=True):
     """Where a message was published."""
 
     exchange: str | None = ""
@@ -78,8 +78,8 @@ class TaskProperties(msgspec.Struct, kw_only=True):
 class TaskMessage(msgspec.Struct, kw_only=True):
     """What a worker reads of a task message; the body stays as it came."""
 
-    headers: TaskHeaders = TaskHeaders()
-    properties: TaskProperties = TaskProperties()
+    headers: TaskHeaders = msgspec.field(default_factory=TaskHeaders)
+    properties: TaskProperties = msgspec.field(default_factory=TaskProperties)
     content_type: str | None = msgspec.field(name="content-type", default="application/json")
     content_encoding: str | None = msgspec.field(name="content-encoding", default="utf-8")
     body: Any = ""
