@@ -1,0 +1,156 @@
+"""Remote control requests and replies, as kombu's pidbox puts them on the wire.
+
+Source: protocol "remote control"; observed from Celery 5.7.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import Any
+
+import msgspec
+
+from ..errors import DecodeError
+from . import codecs
+from .message import PERSISTENT, TRANSIENT, Publication, decode_envelope, encode_envelope
+from .queues import Exchange, Queue
+
+#: Seconds until an unused reply queue, and a reply nobody fetched, go away (Celery's settings
+#: control_queue_expires and control_queue_ttl).
+REPLY_EXPIRES, REPLY_TTL = 10.0, 300.0
+
+
+class CommandRequest(msgspec.Struct, kw_only=True):
+    """One command as a node receives it.
+
+    `expires` is unix time (float), 0 for never.  Without `reply_to` nobody waits for an answer.
+    """
+
+    method: str
+    arguments: dict[str, Any] = {}
+    destination: list[str] | None = None
+    pattern: str | None = None
+    matcher: str | None = None
+    ticket: str | None = None
+    reply_to: dict[str, str] | None = None
+    clock: int = 0
+    expires: float = 0.0
+
+    def is_for(self, node: str) -> bool:
+        """Return whether `node` shall obey."""
+        if self.destination:
+            return node in self.destination
+        if self.pattern and self.matcher:
+            if self.matcher == "pcre":
+                return re.match(self.pattern, node) is not None
+            return fnmatch.fnmatchcase(node, self.pattern)
+        return True
+
+
+class CommandReply(msgspec.Struct, kw_only=True):
+    """What one node answered; `value` is what the command returned."""
+
+    node: str
+    value: Any
+    ticket: str
+    clock: int = 0
+
+
+def mailbox_exchange(namespace: str) -> Exchange:
+    """Return the exchange that requests are broadcast on."""
+    return Exchange(name=f"{namespace}.pidbox", type="fanout", durable=False)
+
+
+def reply_queue(namespace: str, oid: str) -> Queue:
+    """Return the private queue on which the requester `oid` is answered."""
+    return Queue(
+        name=f"{oid}.reply.{namespace}.pidbox",
+        exchange=Exchange(name=f"reply.{namespace}.pidbox", type="direct", durable=False),
+        routing_key=oid,
+        durable=False,
+        exclusive=True,
+        auto_delete=True,
+        no_ack=True,
+        expires=REPLY_EXPIRES,
+        message_ttl=REPLY_TTL,
+    )
+
+
+def encode_request(request: CommandRequest, namespace: str, serializer: str = "json") -> bytes:
+    """Return the envelope of a request."""
+    body: dict[str, Any] = {
+        "method": request.method,
+        "arguments": request.arguments,
+        "destination": request.destination,
+        "pattern": request.pattern,
+        "matcher": request.matcher,
+    }
+    if request.reply_to is not None:
+        body["ticket"] = request.ticket
+        body["reply_to"] = request.reply_to
+    content_type, encoding, data = codecs.encode(body, serializer)
+    return encode_envelope(
+        data,
+        content_type=content_type,
+        content_encoding=encoding,
+        headers={"clock": request.clock, "expires": request.expires},
+        properties={"delivery_mode": PERSISTENT},
+        exchange=f"{namespace}.pidbox",
+        routing_key="",
+    )
+
+
+def decode_request(envelope: bytes, accept: frozenset[str]) -> CommandRequest:
+    """Return the request in an envelope.
+
+    Raises DecodeError or ContentDisallowed.
+    """
+    message = decode_envelope(envelope)
+    body = codecs.decode(message.body, message.content_type, message.content_encoding, accept)
+    if not isinstance(body, dict):
+        raise DecodeError(f"remote control request is {type(body).__name__}, object expected")
+    fields = {name: body[name] for name in CommandRequest.__struct_fields__ if name in body}
+    fields["arguments"] = fields.get("arguments") or {}
+    fields["clock"] = message.headers.get("clock") or 0
+    fields["expires"] = message.headers.get("expires") or 0.0
+    try:
+        return msgspec.convert(fields, CommandRequest)
+    except msgspec.ValidationError as exc:
+        raise DecodeError(f"remote control request: {exc}") from exc
+
+
+def encode_reply(reply: CommandReply, reply_to: dict[str, str], serializer: str) -> Publication:
+    """Return a reply on its way to the requester's queue.
+
+    Raises EncodeError if the value cannot be written.
+    """
+    content_type, encoding, data = codecs.encode({reply.node: reply.value}, serializer)
+    exchange, routing_key = reply_to["exchange"], reply_to["routing_key"]
+    envelope = encode_envelope(
+        data,
+        content_type=content_type,
+        content_encoding=encoding,
+        headers={"ticket": reply.ticket, "clock": reply.clock},
+        properties={"delivery_mode": TRANSIENT},
+        exchange=exchange,
+        routing_key=routing_key,
+    )
+    return Publication(exchange=exchange, routing_key=routing_key, envelope=envelope)
+
+
+def decode_reply(envelope: bytes, accept: frozenset[str]) -> list[CommandReply]:
+    """Return the replies in an envelope; one, unless a node speaks for others.
+
+    Raises DecodeError or ContentDisallowed.
+    """
+    message = decode_envelope(envelope)
+    body = codecs.decode(message.body, message.content_type, message.content_encoding, accept)
+    if not isinstance(body, dict):
+        raise DecodeError(f"remote control reply is {type(body).__name__}, object expected")
+    ticket = str(message.headers.get("ticket") or "")
+    clock = message.headers.get("clock") or 0
+    return [
+        CommandReply(node=node, value=value, ticket=ticket, clock=clock)
+        for node, value in body.items()
+    ]
