@@ -10,7 +10,6 @@ import base64
 import bz2
 import json
 import lzma
-import pickle
 import uuid
 import zlib
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
+from . import foreign
 
 
 class Codec(NamedTuple):
@@ -118,10 +118,6 @@ def _yaml_decode(data: bytes) -> Any:
     return _yaml().safe_load(data.decode("utf-8"))
 
 
-def _pickle_decode(data: bytes) -> Any:
-    return pickle.loads(data)
-
-
 def _msgpack_encode(value: Any) -> bytes:
     return msgspec.msgpack.encode(value, enc_hook=_refuse)
 
@@ -133,7 +129,7 @@ def _refuse(value: Any) -> Any:
 CODECS: dict[str, Codec] = {
     "json": Codec("application/json", "utf-8", json_encode, json_decode),
     "pickle": Codec(
-        "application/x-python-serialize", "binary", lambda v: pickle.dumps(v, 5), _pickle_decode
+        "application/x-python-serialize", "binary", foreign.pickle_encode, foreign.pickle_decode
     ),
     "yaml": Codec("application/x-yaml", "utf-8", _yaml_encode, _yaml_decode),
     "msgpack": Codec("application/x-msgpack", "binary", _msgpack_encode, msgspec.msgpack.decode),

@@ -1,0 +1,132 @@
+"""Celery's names for what is ours, so that exceptions and signatures mean the same on both sides.
+
+Written, our own classes bear Celery's names; read, Celery's names become our classes, whether
+Celery is installed or not.  Names that are nobody's pass through untouched.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pkgutil
+from typing import Any
+
+from .. import errors
+
+#: Where Celery 5.7 keeps the exceptions that reach a result or a pickled body.
+_HOMES: dict[str, tuple[type[BaseException], ...]] = {
+    "celery.exceptions": (
+        errors.AlreadyRegistered,
+        errors.BackendError,
+        errors.ChordError,
+        errors.Ignore,
+        errors.ImproperlyConfigured,
+        errors.MaxRetriesExceededError,
+        errors.NotRegistered,
+        errors.QueueNotFound,
+        errors.Reject,
+        errors.Retry,
+        errors.SecurityError,
+        errors.TaskPredicate,
+        errors.TaskRevokedError,
+        errors.TimeoutError,
+        errors.InvalidTaskError,
+    ),
+    "billiard.exceptions": (
+        errors.SoftTimeLimitExceeded,
+        errors.Terminated,
+        errors.TimeLimitExceeded,
+        errors.WorkerLostError,
+    ),
+    "kombu.exceptions": (errors.ContentDisallowed, errors.DecodeError, errors.EncodeError),
+}
+
+
+def signature(fields: dict[str, Any]) -> dict[str, Any]:
+    """Stand in for `celery.canvas.signature`: a pickled signature is read as its plain fields."""
+    return dict(fields)
+
+
+def wrapped_exception(module: str, name: str, args: Any, text: str = "") -> BaseException:
+    """Stand in for the wrapper in which Celery pickles an exception that cannot be pickled."""
+    return made_up_class(name, module)(*args)
+
+
+#: Our object -> (module, name) as Celery writes it.
+_THEIR_NAME: dict[Any, tuple[str, str]] = {
+    cls: (module, cls.__name__) for module, classes in _HOMES.items() for cls in classes
+} | {
+    errors.TaskctlError: ("celery.exceptions", "CeleryError"),
+    errors.BrokerConnectionError: ("kombu.exceptions", "OperationalError"),
+    signature: ("celery.canvas", "signature"),
+}
+#: (module, name) -> our object; Celery hands on a few names from the modules of others.
+_OURS: dict[tuple[str, str], Any] = (
+    {name: ours for ours, name in _THEIR_NAME.items()}
+    | {("celery.exceptions", cls.__name__): cls for cls in _HOMES["billiard.exceptions"]}
+    | {
+        ("celery.exceptions", "OperationalError"): errors.BrokerConnectionError,
+        ("celery.utils.serialization", "UnpickleableExceptionWrapper"): wrapped_exception,
+    }
+)
+
+
+def their_name(cls: type) -> tuple[str, str]:
+    """Return (module, qualified name) under which Celery knows this exception class."""
+    return _THEIR_NAME.get(cls) or (cls.__module__, cls.__qualname__)
+
+
+def our_class(module: str, name: str) -> Any:
+    """Return what is ours under Celery's name, or None."""
+    return _OURS.get((module, name))
+
+
+def made_up_class(name: str, module: str) -> type[Exception]:
+    """Return a new exception class of that name, for one whose code is not loaded here."""
+    return type(name, (Exception,), {"__module__": module})
+
+
+# --- pickles --------------------------------------------------------------------------------
+
+
+class _Pickler(pickle.Pickler):
+    """Writes our classes by Celery's names, as a call of the standard library's resolve_name."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, dict) and "subtask_type" in obj and type(obj) is not dict:
+            return signature, (dict(obj),)
+        if isinstance(obj, type) or obj is signature:
+            theirs = _THEIR_NAME.get(obj)
+            if theirs is not None:
+                return pkgutil.resolve_name, (":".join(theirs),)
+        return NotImplemented
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads Celery's names as our classes."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("pkgutil", "resolve_name"):
+            return _resolve
+        ours = our_class(module, name)
+        return super().find_class(module, name) if ours is None else ours
+
+
+def _resolve(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return our_class(module, name) or pkgutil.resolve_name(path)
+
+
+def pickle_encode(value: Any) -> bytes:
+    """Return the pickle of `value`; signatures and our errors bear Celery's names."""
+    buffer = io.BytesIO()
+    _Pickler(buffer, 5).dump(value)
+    return buffer.getvalue()
+
+
+def pickle_decode(data: bytes) -> Any:
+    """Return the value of a pickle; Celery's signatures come back as dicts.
+
+    A pickle runs code: check that the type is accepted before calling this.
+    """
+    return _Unpickler(io.BytesIO(data)).load()
