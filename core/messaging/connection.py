@@ -79,7 +79,7 @@ class Connection:
         self.timeout = timeout
         self._lock = threading.RLock()
         self._broker: Broker | None = None
-        self._declared: set[Queue] = set()
+        self._declared: set[str] = set()
         self._pid = os.getpid()
 
     @property
@@ -203,9 +203,9 @@ class Connection:
 
         def publish(broker: Broker) -> None:
             for queue in queues:
-                if queue not in self._declared:
+                if queue.name not in self._declared:
                     broker.declare(queue)
-                    self._declared.add(queue)
+                    self._declared.add(queue.name)
             broker.publish(publications)
 
         self.call(publish, deadline=deadline, policy=policy)

@@ -1,0 +1,98 @@
+"""The worker's end of the pipe: takes deliveries, gives them back in batches.
+
+What was settled stays noted here until the broker has taken note of it, over lost connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..brokers.base import Broker, Delivery
+from ..errors import BrokerConnectionError
+from ..wire.message import Publication
+from ..wire.queues import Queue
+from .connection import Connection
+
+
+class Consumer:
+    """Consumes `queues` over a connection that has an owner.
+
+    `ack` and `reject` only note; `flush` tells the broker.  After BrokerConnectionError call
+    `reopen`; deliveries on loan are still ours while the lease lives.
+    """
+
+    def __init__(self, connection: Connection, queues: Sequence[Queue]) -> None:
+        self.connection = connection
+        self.queues: dict[str, Queue] = {queue.name: queue for queue in queues}
+        self.paused = False
+        self._acks: list[str] = []
+        self._publications: list[Publication] = []
+        self._rejects: dict[tuple[bool, bool], list[str]] = {}
+
+    @property
+    def broker(self) -> Broker:
+        return self.connection.broker
+
+    def open(self) -> None:
+        """Connect and subscribe to every queue."""
+        broker = self.connection.open()
+        for queue in self.queues.values():
+            broker.subscribe(queue)
+
+    def reopen(self) -> None:
+        """Connect anew after a loss."""
+        self.connection.drop()
+        self.open()
+
+    def add(self, queue: Queue) -> None:
+        """Consume one more queue."""
+        self.broker.subscribe(queue)
+        self.queues[queue.name] = queue
+
+    def remove(self, name: str) -> None:
+        """Consume `name` no longer; what is on loan stays so."""
+        self.broker.unsubscribe(name)
+        self.queues.pop(name, None)
+
+    def receive(self, limit: int) -> list[Delivery]:
+        """Return up to `limit` deliveries; none while paused."""
+        if limit <= 0 or self.paused or not self.queues:
+            return []
+        return self.broker.receive(limit)
+
+    def ack(self, tag: str, publications: Sequence[Publication] = ()) -> None:
+        """Note that a delivery is done, and what goes out in the same step."""
+        self._acks.append(tag)
+        self._publications.extend(publications)
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Note messages that go out with the next acks."""
+        self._publications.extend(publications)
+
+    def reject(self, tag: str, *, requeue: bool, lost: bool = False) -> None:
+        """Note that a delivery goes back; see `Broker.reject`."""
+        self._rejects.setdefault((requeue, lost), []).append(tag)
+
+    def pending(self) -> bool:
+        """Return whether there is anything to flush."""
+        return bool(self._acks or self._publications or self._rejects)
+
+    def flush(self) -> None:
+        """Tell the broker; on BrokerConnectionError everything stays noted."""
+        if self._acks or self._publications:
+            self.broker.ack(self._acks, self._publications)
+            self._acks, self._publications = [], []
+        for requeue, lost in list(self._rejects):
+            # Requeued at the head one after another: last first keeps their order.
+            tags = self._rejects[requeue, lost]
+            self.broker.reject(tags, requeue=requeue, lost=lost)
+            del self._rejects[requeue, lost]
+
+    def close(self) -> None:
+        """Say what is noted, if that can still be said, and let go."""
+        try:
+            self.flush()
+        except BrokerConnectionError:
+            # The lease ends and peers take over: that is what leases are for.
+            self.connection.drop()
+        self.connection.close()

@@ -1,0 +1,194 @@
+"""The post of remote control: the requester's side and the node's side.
+
+Names and shapes are kombu's pidbox, so that Celery's nodes and clients understand ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from ..brokers.base import Broker, Heard
+from ..errors import TaskctlError
+from ..wire import codecs
+from ..wire.command_message import (
+    CommandReply,
+    CommandRequest,
+    decode_reply,
+    decode_request,
+    encode_reply,
+    encode_request,
+    mailbox_exchange,
+    reply_queue,
+)
+from ..wire.message import Publication
+from .connection import Connection
+
+log = logging.getLogger("taskctl.mailbox")
+
+#: Seconds between two looks at the reply queue: quick at first, then patient.
+_FIRST_LOOK, _LAST_LOOK = 0.001, 0.01
+
+
+class NodeMailbox:
+    """Where a node finds what it is told, and how it answers."""
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        namespace: str = "celery",
+        serializer: str = "json",
+        accept: Iterable[str] = ("json",),
+    ) -> None:
+        self.node = node
+        self.namespace = namespace
+        self.serializer = serializer
+        self.accept = codecs.accepted_types(accept)
+        self.exchange = mailbox_exchange(namespace).name
+
+    def open(self, broker: Broker) -> None:
+        """Listen from now on."""
+        broker.listen(self.exchange, "")
+
+    def read(self, heard: Heard) -> CommandRequest | None:
+        """Return the request if it is one for this node; what cannot be read is logged."""
+        try:
+            request = decode_request(heard.envelope, self.accept)
+        except TaskctlError as exc:
+            log.error("remote control: dropped a request: %s", exc)
+            return None
+        return request if request.is_for(self.node) else None
+
+    def answer(self, request: CommandRequest, value: Any, clock: int) -> Publication | None:
+        """Return the reply on its way; None if nobody asked for one."""
+        if not request.reply_to:
+            return None
+        reply = CommandReply(node=self.node, value=value, ticket=request.ticket or "", clock=clock)
+        try:
+            return encode_reply(reply, request.reply_to, self.serializer)
+        except TaskctlError as exc:
+            reply.value = {"error": repr(exc)}
+            return encode_reply(reply, request.reply_to, self.serializer)
+
+
+class ClientMailbox:
+    """How a client tells nodes something and collects what they answer."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        namespace: str = "celery",
+        serializer: str = "json",
+        accept: Iterable[str] = ("json",),
+        forward_clock: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.connection = connection
+        self.namespace = namespace
+        self.serializer = serializer
+        self.accept = codecs.accepted_types(accept)
+        self.forward_clock = forward_clock
+
+    def cast(
+        self,
+        method: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        destination: Iterable[str] | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+        timeout: float = 1.0,
+    ) -> None:
+        """Tell nodes, and wait for nothing but the broker (at most `timeout` seconds)."""
+        request = self._request(method, arguments, destination, pattern, matcher)
+        self._send(request, timeout)
+
+    def call(
+        self,
+        method: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        destination: Iterable[str] | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+        timeout: float = 1.0,
+        limit: int | None = None,
+        enough: Callable[[list[CommandReply]], bool] = lambda replies: False,
+        callback: Callable[[CommandReply], Any] | None = None,
+    ) -> list[CommandReply]:
+        """Return the replies that came within `timeout` seconds, connecting included.
+
+        Ends early when `limit` replies are there or `enough(replies)` says so; `callback` sees
+        each as it comes.
+        """
+        deadline = time.monotonic() + timeout
+        request = self._request(method, arguments, destination, pattern, matcher)
+        oid = str(uuid4())
+        queue = reply_queue(self.namespace, oid)
+        request.ticket = str(uuid4())
+        request.reply_to = {"exchange": queue.exchange.name, "routing_key": oid}
+        request.expires = time.time() + timeout
+        self.connection.call(lambda broker: broker.declare(queue), deadline=timeout)
+        replies: list[CommandReply] = []
+        try:
+            self._send(request, deadline - time.monotonic())
+            for reply in self._replies(queue.name, request.ticket, deadline):
+                replies.append(reply)
+                if callback is not None:
+                    callback(reply)
+                if enough(replies) or (limit is not None and len(replies) >= limit):
+                    break
+        finally:
+            self.connection.call(lambda broker: broker.delete(queue.name), deadline=timeout)
+        return replies
+
+    def _request(
+        self,
+        method: str,
+        arguments: Mapping[str, Any] | None,
+        destination: Iterable[str] | None,
+        pattern: str | None,
+        matcher: str | None,
+    ) -> CommandRequest:
+        return CommandRequest(
+            method=method,
+            arguments=dict(arguments or {}),
+            destination=None if destination is None else list(destination),
+            pattern=pattern,
+            matcher=matcher,
+            clock=self.forward_clock(),
+        )
+
+    def _send(self, request: CommandRequest, timeout: float) -> None:
+        envelope = encode_request(request, self.namespace, self.serializer)
+        exchange = mailbox_exchange(self.namespace).name
+        self.connection.call(
+            lambda broker: broker.broadcast(exchange, "", envelope), deadline=max(timeout, 0.01)
+        )
+
+    def _replies(self, queue: str, ticket: str, deadline: float) -> Iterable[CommandReply]:
+        pause = _FIRST_LOOK
+        while True:
+            remaining = deadline - time.monotonic()
+            envelopes = self.connection.call(
+                lambda broker: broker.take(queue), deadline=max(remaining, 0.01)
+            )
+            for envelope in envelopes:
+                yield from self._matching(envelope, ticket)
+            if remaining <= 0:
+                return
+            if not envelopes:
+                time.sleep(min(pause, remaining))
+                pause = min(pause * 1.5, _LAST_LOOK)
+
+    def _matching(self, envelope: bytes, ticket: str) -> Iterable[CommandReply]:
+        try:
+            replies = decode_reply(envelope, self.accept)
+        except TaskctlError as exc:
+            log.warning("remote control: dropped a reply: %s", exc)
+            return
+        yield from (reply for reply in replies if reply.ticket in ("", ticket))
