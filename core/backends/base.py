@@ -73,22 +73,29 @@ class Backend(ABC):
     def forsake(self, task_ids: Iterable[str]) -> None:
         """Stop being told of these results."""
 
-    def wait(self, task_ids: Sequence[str], deadline: float | None) -> dict[str, bytes]:
-        """Return as soon as a meta of any of `task_ids` is there or has changed since the last
-        `wait` for it, at the latest at `deadline` (time.monotonic; None: never give up).
+    def wait(
+        self,
+        task_ids: Sequence[str],
+        deadline: float | None,
+        known: Mapping[str, bytes] | None = None,
+    ) -> dict[str, bytes]:
+        """Return as soon as a meta of any of `task_ids` is there that is not in `known`, at the
+        latest at `deadline` (time.monotonic; None: never give up).
 
-        Returns what is stored now, by id; the caller looks at the states and waits again.
+        `known` holds the metas the caller has looked at already: hand in what the last `wait`
+        or `load` returned, or a STARTED meta ends every wait at once.  Returns what is stored
+        now, by id; the caller looks at the states and waits again for the unfinished.
         """
-        interval = self.poll_interval
-        first = self.load(task_ids)
         while True:
+            metas = self.load(task_ids)
+            if is_news(metas, known):
+                return metas
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:
-                return self.load(task_ids)
-            time.sleep(interval if remaining is None else min(interval, remaining))
-            metas = self.load(task_ids)
-            if metas != first:
                 return metas
+            time.sleep(
+                self.poll_interval if remaining is None else min(self.poll_interval, remaining)
+            )
 
     @abstractmethod
     def forget(self, task_ids: Sequence[str]) -> None:
@@ -109,3 +116,10 @@ class Backend(ABC):
     @abstractmethod
     def expire(self) -> int:
         """Drop what has outlived its lifetime; return how many (0 where the store does it)."""
+
+
+def is_news(metas: Mapping[str, bytes], known: Mapping[str, bytes] | None) -> bool:
+    """Return whether `metas` hold anything that `known` does not."""
+    if not known:
+        return bool(metas)
+    return any(known.get(task_id) != meta for task_id, meta in metas.items())

@@ -104,7 +104,7 @@ def json_decode(data: bytes) -> Any:
 
 def _yaml() -> Any:
     try:
-        import yaml
+        import yaml  # type: ignore[import-untyped,unused-ignore]
     except ImportError as exc:
         raise ImproperlyConfigured("serializer 'yaml' needs PyYAML: pip install pyyaml") from exc
     return yaml
