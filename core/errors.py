@@ -11,8 +11,11 @@
     ├── DecodeError, EncodeError      bytes that cannot be read, values that cannot be written
     ├── NotRegistered, AlreadyRegistered, QueueNotFound, InvalidTaskError
     ├── TimeoutError                  also the builtin one
-    ├── MaxRetriesExceededError, ChordError, TaskRevokedError
+    ├── MaxRetriesExceededError, ChordError, TaskRevokedError, IncompleteStream
     ├── SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError, Terminated
+    ├── PidfileError                  cannot be made, read or locked
+    │   └── PidfileHeld               by a live process
+    ├── TemplateError                 an unknown %letter
     └── TaskPredicate                 raised by a task to steer its own fate
         ├── Retry, Ignore, Reject
 
@@ -108,6 +111,10 @@ class TaskRevokedError(TaskctlError):
     """Raised by `get()` for a revoked task; says revoked, expired or terminated."""
 
 
+class IncompleteStream(TaskctlError):
+    """Raised by `collect` at a result that is not ready: its children are not known yet."""
+
+
 class SoftTimeLimitExceeded(TaskctlError):
     """Raised inside a task that ran longer than its soft time limit."""
 
@@ -128,6 +135,24 @@ class WorkerLostError(TaskctlError):
 
 class Terminated(TaskctlError):
     """Raised for a task that was ended by `revoke(terminate=True)`."""
+
+
+class PidfileError(TaskctlError):
+    """Raised when a pidfile cannot be made, read or locked."""
+
+
+class PidfileHeld(PidfileError):
+    """Raised when a pidfile belongs to a live process; `pid` is 0 if it cannot be seen from here."""
+
+    def __init__(self, path: str, pid: int) -> None:
+        self.path = path
+        self.pid = pid
+        holder = f"live process {pid}" if pid else "a process of another host or container"
+        super().__init__(f"pidfile {path} is held by {holder}")
+
+
+class TemplateError(TaskctlError):
+    """Raised when a template has a %letter that does not exist there."""
 
 
 class TaskPredicate(TaskctlError):

@@ -1,0 +1,184 @@
+"""Waiting for results: who may wait, how, and how a remote failure is raised here.
+
+Used by every result object; knows ids and metas, no tasks.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from .. import current
+from ..backends.base import Backend
+from ..errors import TimeoutError
+from ..wire.result_meta import decode_meta
+from ..wire.states import PROPAGATE_STATES, READY_STATES
+
+#: Seconds after which a wait looks for itself, should a backend's notice have been lost.
+LOOK_ANYWAY = 1.0
+
+#: True or False inside allow_join_result and denied_join_result, None elsewhere.
+_join_allowed: contextvars.ContextVar[bool | None] = contextvars.ContextVar(
+    "taskctl_join_allowed", default=None
+)
+
+Meta = dict[str, Any]
+
+
+# --- who may wait ---------------------------------------------------------------------------
+
+
+@contextmanager
+def allow_join_result() -> Iterator[None]:
+    """Permit waiting for other tasks inside this one."""
+    token = _join_allowed.set(True)
+    try:
+        yield
+    finally:
+        _join_allowed.reset(token)
+
+
+@contextmanager
+def denied_join_result() -> Iterator[None]:
+    """Forbid waiting for results, wherever we are."""
+    token = _join_allowed.set(False)
+    try:
+        yield
+    finally:
+        _join_allowed.reset(token)
+
+
+def assert_may_wait() -> None:
+    """Raise RuntimeError if a task of a worker runs here: its child would wait for itself."""
+    allowed = _join_allowed.get()
+    if allowed:
+        return
+    request = current.current_request()
+    if allowed is None and (request is None or request.is_eager or request.called_directly):
+        return
+    task = current.current_task()
+    raise RuntimeError(
+        f"{task.name if task is not None else 'this code'} waits for a result inside a task, "
+        "which can stop the whole pool: link the tasks with chain, group or chord, or wrap the "
+        "wait in allow_join_result()"
+    )
+
+
+# --- how to wait ----------------------------------------------------------------------------
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """Return the time.monotonic at which `timeout` seconds have passed; None is never."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def read_meta(app: Any, data: bytes) -> Meta:
+    """Return a stored meta's fields, read as the app's settings say."""
+    conf = app.conf
+    accept = conf.result_accept_content or conf.accept_content
+    return decode_meta(data, conf.result_serializer, accept)
+
+
+def arrivals(
+    app: Any,
+    backend: Backend,
+    task_ids: Iterable[str],
+    *,
+    deadline: float | None,
+    interval: float | None = None,
+    on_interval: Callable[[], Any] | None = None,
+) -> closing[Iterator[tuple[str, Meta]]]:
+    """Return an iterator, to be closed, of (id, meta) of each task as it becomes ready.
+
+    It ends when all are ready, or at `deadline`; what is ready already comes first.
+    """
+    return closing(_arrivals(app, backend, task_ids, deadline, interval, on_interval))
+
+
+def _arrivals(
+    app: Any,
+    backend: Backend,
+    task_ids: Iterable[str],
+    deadline: float | None,
+    interval: float | None,
+    on_interval: Callable[[], Any] | None,
+) -> Iterator[tuple[str, Meta]]:
+    outstanding = dict.fromkeys(task_ids)
+    expected = list(outstanding)
+    backend.expect(expected)
+    try:
+        known = found = backend.load(expected)
+        while True:
+            for task_id, data in found.items():
+                meta = read_meta(app, data)
+                if task_id in outstanding and meta["status"] in READY_STATES:
+                    del outstanding[task_id]
+                    yield task_id, meta
+            if not outstanding or (deadline is not None and time.monotonic() >= deadline):
+                return
+            unfinished = list(outstanding)
+            found = _next_look(backend, unfinished, known, deadline, interval)
+            known = found
+            if on_interval is not None:
+                on_interval()
+    finally:
+        backend.forsake(expected)
+
+
+def _next_look(
+    backend: Backend,
+    task_ids: list[str],
+    known: dict[str, bytes],
+    deadline: float | None,
+    interval: float | None,
+) -> dict[str, bytes]:
+    """Wait for news of these tasks; a backend that polls does so at the caller's interval."""
+    now = time.monotonic()
+    if interval is not None and type(backend).wait is Backend.wait:
+        time.sleep(interval if deadline is None else max(0.0, min(interval, deadline - now)))
+        return backend.load(task_ids)
+    look = now + (LOOK_ANYWAY if interval is None else interval)
+    return backend.wait(task_ids, look if deadline is None else min(deadline, look), known)
+
+
+def timed_out(app: Any, backend: Backend, task_ids: list[str], timeout: float) -> TimeoutError:
+    """Return the error of a wait that ran out, saying in what state the tasks are."""
+    states: dict[str, str] = {}
+    for task_id, data in backend.load(task_ids[:100]).items():
+        states[task_id] = read_meta(app, data)["status"]
+    first = task_ids[0]
+    state = states.get(first, "PENDING")
+    hint = "; no worker has reported on it" if state == "PENDING" else ""
+    others = f" (and {len(task_ids) - 1} more)" if len(task_ids) > 1 else ""
+    return TimeoutError(
+        f"The operation timed out: after {timeout:g} s task {first} is {state}{hint}{others}"
+    )
+
+
+# --- how a remote failure is raised here ------------------------------------------------------
+
+
+class RemoteTraceback(Exception):
+    """The traceback of a task that failed elsewhere: the cause of the exception raised here."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__(text)
+
+    def __str__(self) -> str:
+        return f"\n\n{self.text.rstrip()}\n"
+
+
+def raise_if_failed(meta: Meta) -> None:
+    """Raise the exception of a failed or revoked task, with the traceback of the worker."""
+    if meta["status"] not in PROPAGATE_STATES:
+        return
+    value = meta["result"]
+    exc = value if isinstance(value, BaseException) else Exception(value)
+    text = meta.get("traceback")
+    if text:
+        raise exc from RemoteTraceback(text)
+    raise exc
