@@ -1,0 +1,58 @@
+"""Where taskctl keeps its files on this host; looking makes nothing.
+
+Order, for each kind: the variable of taskctl's own, the one systemd sets for a unit,
+the system folders for root, the XDG folders for everybody else.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def run_folder() -> str:
+    """Return the folder for pidfiles."""
+    chosen = _chosen("TASKCTL_RUN_DIR", "RUNTIME_DIRECTORY")
+    if chosen:
+        return chosen
+    if os.geteuid() == 0:
+        return "/run/taskctl"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    # Without a login session (cron, su) there is no runtime folder.
+    return os.path.join(runtime, "taskctl") if runtime else os.path.join(_xdg_state(), "run")
+
+
+def log_folder() -> str:
+    """Return the folder for log files."""
+    chosen = _chosen("TASKCTL_LOG_DIR", "LOGS_DIRECTORY")
+    if chosen:
+        return chosen
+    return "/var/log/taskctl" if os.geteuid() == 0 else os.path.join(_xdg_state(), "log")
+
+
+def state_folder() -> str:
+    """Return the folder for what must be remembered between two calls."""
+    chosen = _chosen("TASKCTL_STATE_DIR", "STATE_DIRECTORY")
+    if chosen:
+        return chosen
+    return "/var/lib/taskctl" if os.geteuid() == 0 else _xdg_state()
+
+
+def make_folder(path: str, *, mode: int = 0o700) -> None:
+    """Make a folder and its parents; an existing one stays as it is.
+
+    Raises OSError.
+    """
+    os.makedirs(path, mode=mode, exist_ok=True)
+
+
+def _chosen(own: str, systemd: str) -> str | None:
+    if value := os.environ.get(own):
+        return os.path.abspath(os.path.expanduser(value))
+    # systemd joins several folders of one unit with colons; the first is the unit's main one.
+    return os.environ.get(systemd, "").split(":")[0] or None
+
+
+def _xdg_state() -> str:
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return os.path.join(base, "taskctl")

@@ -1,0 +1,219 @@
+"""Every option of `taskctl worker`, and the global ones, as data.
+
+One table for three readers: `worker` makes its click options of it, `multi` learns from it which
+options take a value and which names mean the same, `--help` and the man page print it.
+It imports nothing that is not in every Python, so that `multi` stays quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+POOLS = ("prefork", "solo", "threads", "processes")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    `names`: all its spellings, the first long one is its name. `kind` is "flag" (takes no value),
+    "text", "int", "float", "path", "list" (comma separated), "choice" (one of `choices`, letter
+    case does not matter), "concurrency" (a whole number or auto), "autoscale" (MAX,MIN or N).
+    `default` is for people to read; None stands for the setting, or nothing.
+    `template`: its value may hold %letters.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    group: str
+    help: str
+    metavar: str = ""
+    default: str | None = None
+    choices: tuple[str, ...] = ()
+    template: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its first long spelling; it is known by this."""
+        return next(name for name in self.names if name.startswith("--"))
+
+    @property
+    def takes_value(self) -> bool:
+        return self.kind != "flag"
+
+
+WORKER, POOL, QUEUE, FEATURES, BEAT, DAEMON, HEALTH = (
+    "Worker options",
+    "Pool options",
+    "Queue options",
+    "Features",
+    "Embedded beat options",
+    "Daemon options",
+    "Health and metrics",
+)
+
+WORKER_OPTIONS: tuple[Option, ...] = (
+    Option(
+        ("-n", "--hostname"),
+        "text",
+        WORKER,
+        "name of the node: w1@%h; %h host, %n its first label, %d domain",
+        "NAME",
+        "celery@%h",
+    ),
+    Option(("-D", "--detach"), "flag", WORKER, "run in the background; return once ready"),
+    Option(
+        ("-S", "--statedb"),
+        "path",
+        WORKER,
+        "file that keeps revoked tasks and the clock over restarts",
+        "FILE",
+        template=True,
+    ),
+    Option(
+        ("-l", "--loglevel"),
+        "choice",
+        WORKER,
+        "log this level and above",
+        "LEVEL",
+        "WARNING",
+        LOG_LEVELS,
+    ),
+    Option(
+        ("-O", "--optimization"),
+        "choice",
+        WORKER,
+        "kept for Celery's sake; work always goes to an idle child",
+        "PROFILE",
+        "default",
+        ("default", "fair"),
+    ),
+    Option(
+        ("--prefetch-multiplier",),
+        "int",
+        WORKER,
+        "messages to hold per child; 0 means no limit",
+        "N",
+        "auto",
+    ),
+    Option(("--disable-prefetch",), "flag", WORKER, "fetch only what a child can start at once"),
+    Option(
+        ("--log-format",),
+        "choice",
+        WORKER,
+        "lines for people, or one JSON object a line",
+        "FORMAT",
+        "text",
+        ("text", "json"),
+    ),
+    Option(
+        ("--shutdown-timeout",),
+        "float",
+        WORKER,
+        "longest time a warm shutdown waits for running tasks",
+        "SECONDS",
+        "no limit",
+    ),
+    Option(("--check",), "flag", WORKER, "load everything, connect, and exit"),
+    Option(
+        ("-c", "--concurrency"),
+        "concurrency",
+        POOL,
+        "number of children; auto looks at CPU quota and affinity",
+        "N",
+        "number of CPUs",
+    ),
+    Option(("-P", "--pool"), "choice", POOL, "kind of pool", "POOL", "prefork", POOLS),
+    Option(("-E", "--task-events", "--events"), "flag", POOL, "send events for monitors"),
+    Option(("--time-limit",), "float", POOL, "kill a task that runs longer", "SECONDS"),
+    Option(
+        ("--soft-time-limit",),
+        "float",
+        POOL,
+        "raise SoftTimeLimitExceeded in a task that runs longer",
+        "SECONDS",
+    ),
+    Option(
+        ("--max-tasks-per-child",), "int", POOL, "replace a child after so many tasks", "N", "never"
+    ),
+    Option(
+        ("--max-memory-per-child",),
+        "int",
+        POOL,
+        "replace a child that grew beyond this, after its task",
+        "KIB",
+        "never",
+    ),
+    Option(
+        ("--pool-start-method",),
+        "choice",
+        POOL,
+        "how children of prefork are made",
+        "METHOD",
+        "fork",
+        ("fork", "spawn"),
+    ),
+    Option(
+        ("--purge", "--discard"), "flag", QUEUE, "first delete all messages waiting in the queues"
+    ),
+    Option(("-Q", "--queues"), "list", QUEUE, "consume these queues only", "LIST"),
+    Option(("-X", "--exclude-queues"), "list", QUEUE, "consume all queues but these", "LIST"),
+    Option(("-I", "--include"), "list", QUEUE, "import these modules too", "LIST"),
+    Option(("--without-gossip",), "flag", FEATURES, "do not listen to other workers' events"),
+    Option(("--without-mingle",), "flag", FEATURES, "do not ask other workers at the start"),
+    Option(("--without-heartbeat",), "flag", FEATURES, "send no heartbeat events"),
+    Option(
+        ("--heartbeat-interval",), "int", FEATURES, "seconds between heartbeat events", "SECONDS"
+    ),
+    Option(
+        ("--autoscale",), "autoscale", FEATURES, "let the pool grow and shrink: 10,3", "MAX,MIN"
+    ),
+    Option(("-B", "--beat"), "flag", BEAT, "run the periodic scheduler too, as one more process"),
+    Option(
+        ("-s", "--schedule-filename", "--schedule"),
+        "path",
+        BEAT,
+        "file in which beat remembers what ran",
+        "FILE",
+        template=True,
+    ),
+    Option(("--scheduler",), "text", BEAT, "class of the scheduler", "CLASS"),
+    Option(
+        ("-f", "--logfile"), "path", DAEMON, "log to this file", "FILE", "stderr", template=True
+    ),
+    Option(
+        ("--pidfile",), "path", DAEMON, "hold this pidfile while running", "FILE", template=True
+    ),
+    Option(("--uid",), "text", DAEMON, "become this user", "USER"),
+    Option(("--gid",), "text", DAEMON, "become this group", "GROUP"),
+    Option(("--umask",), "text", DAEMON, "umask for new files; octal if it begins with 0", "MASK"),
+    Option(("--executable",), "path", DAEMON, "Python to detach with", "FILE"),
+    Option(
+        ("--health-file",),
+        "path",
+        HEALTH,
+        "write the node's health here, for `probe`",
+        "FILE",
+        template=True,
+    ),
+    Option(("--health-listen",), "text", HEALTH, "serve /livez and /readyz", "ADDR"),
+    Option(("--metrics-listen",), "text", HEALTH, "serve /metrics for Prometheus", "ADDR"),
+)
+
+GLOBAL = "Global options"
+
+#: Global options that `multi` hands on in front of `worker`.
+GLOBAL_OPTIONS: tuple[Option, ...] = (
+    Option(("-A", "--app"), "text", GLOBAL, "the app: module, or module:attribute", "APP"),
+    Option(("-b", "--broker"), "text", GLOBAL, "broker URL", "URL", "embedded SQLite"),
+    Option(("--result-backend",), "text", GLOBAL, "result backend URL", "URL"),
+    Option(("--loader",), "text", GLOBAL, "loader class", "CLASS"),
+    Option(("--config",), "text", GLOBAL, "module with settings", "MODULE"),
+    Option(("--workdir",), "path", GLOBAL, "change to this folder first", "DIR"),
+    Option(("--skip-checks",), "flag", GLOBAL, "skip Django's system checks"),
+    Option(("-C", "--no-color"), "flag", GLOBAL, "no colour"),
+    Option(
+        ("--color",), "choice", GLOBAL, "when to colour", "WHEN", "auto", ("auto", "always", "never")
+    ),
+)
