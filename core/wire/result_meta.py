@@ -5,6 +5,7 @@ Source: Celery 5.7 result backends, as observed on the wire.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -97,6 +98,28 @@ def decode_meta(
     if meta["status"] in EXCEPTION_STATES and isinstance(result, dict) and "exc_type" in result:
         meta["result"] = decode_exception(result)
     return meta
+
+
+def says_success(data: bytes) -> bool:
+    """Return whether a stored meta is a SUCCESS, judged by its first bytes alone.
+
+    Works for all serializers, and on metas that this process could or would not decode.
+    """
+    if data.startswith(COMPRESSED_MARKER):
+        data = _decompress(data)
+    if data.startswith(b'{"status": "'):
+        return data.startswith(b'"SUCCESS"', 11)
+    if data.startswith(b"{"):
+        try:
+            meta = json.loads(data)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(meta, dict) and meta.get("status") == "SUCCESS"
+    # msgpack and pickle write the keys in order, status first; YAML sorts them, one a line.
+    key = data.find(b"status", 0, 64)
+    return (key >= 0 and data.find(b"SUCCESS", key, key + 24) >= 0) or (
+        b"\nstatus: SUCCESS\n" in data
+    )
 
 
 def result_tuple(task_id: str, parent: Any = None) -> list[Any]:
