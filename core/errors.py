@@ -2,6 +2,10 @@
 
     TaskctlError (alias CeleryError)
     ├── ImproperlyConfigured          a setting is wrong
+    │   ├── SettingError              this one: its key, its value, where it was set
+    │   └── ConfigSourceNotFound      the module of settings is not there (also ImportError)
+    ├── AppNotFound                   no app under this name
+    ├── LogFileError                  the log cannot be written
     ├── SecurityError                 refused: content type, missing signature
     │   └── ContentDisallowed
     ├── BrokerError                   the broker cannot do it
@@ -34,6 +38,40 @@ class TaskctlError(Exception):
 
 class ImproperlyConfigured(TaskctlError):
     """Raised when a setting is unknown, has the wrong type, or contradicts another."""
+
+
+class SettingError(ImproperlyConfigured):
+    """Raised when one setting is wrong: `key`, `where` it was set ("" if unknown), `message`."""
+
+    def __init__(self, key: str, message: str, where: str = "") -> None:
+        self.key = key
+        self.message = message
+        self.where = where
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class ConfigSourceNotFound(ImproperlyConfigured, ImportError):
+    """Raised when the module, or the object in it, that holds the settings does not exist."""
+
+
+class AppNotFound(TaskctlError):
+    """Raised when no app is found: `message` says what and where, `hint` the cure.
+
+    `path` and `line` point into the user's code, if that is where it broke.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", path: str | None = None, line: int | None = None
+    ) -> None:
+        self.message = message
+        self.hint = hint
+        self.path = path
+        self.line = line
+        super().__init__(message)
+
+
+class LogFileError(TaskctlError):
+    """Raised when a log file cannot be opened; names the file, the reason and the cure."""
 
 
 class SecurityError(TaskctlError):
