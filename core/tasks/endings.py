@@ -1,0 +1,201 @@
+"""How a run ends: one method for each kind of outcome, and the user's code before that."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from types import CoroutineType
+from typing import Any
+
+from .. import signals
+from ..errors import Ignore, Reject, Retry, WorkerLostError
+from ..wire.outcome import FAILED, IGNORED, REJECTED, RETRIED, SUCCEEDED
+from ..wire.saferepr import saferepr
+from ..wire.states import FAILURE, RETRY, SUCCESS
+from .followers import Followers
+from .metas import MetaWriter
+from .record import Run
+from .tracebacks import ExceptionInfo
+
+log = logging.getLogger("taskctl.tasks")
+
+#: Longest text of an exception in logs and events, in characters.
+TEXT_LENGTH = 1024
+
+
+def _seconds_since(began: float) -> float:
+    return time.monotonic() - began
+
+
+def perform(run: Run) -> None:
+    """Run the user's code; whatever it does, note it in `run`."""
+    request = run.request
+    try:
+        if run.plan.before_start is not None:
+            run.plan.before_start(request.id, request.args, request.kwargs)
+        value = run.plan.call(*request.args, **request.kwargs)
+        if type(value) is CoroutineType:
+            value = asyncio.run(value)
+        run.value = value
+        run.kind = SUCCEEDED
+    except Retry as exc:
+        run.exc, run.kind = exc, RETRIED
+    except Reject as exc:
+        run.exc, run.kind = exc, REJECTED
+    except Ignore as exc:
+        run.exc, run.kind = exc, IGNORED
+    except Exception as exc:
+        run.exc, run.kind = exc, FAILED
+    except BaseException as exc:
+        # SystemExit, KeyboardInterrupt: were it stored as it is, it would end the program of
+        # whoever calls get().
+        run.exc, run.kind = _tamed(run, exc), FAILED
+
+
+def _tamed(run: Run, exc: BaseException) -> BaseException:
+    error = WorkerLostError(
+        f"task {run.task.name} raised {exc!r}: a task cannot end its worker; "
+        "let it return, or raise an exception that says what is wrong"
+    )
+    error.__cause__ = exc
+    return error.with_traceback(exc.__traceback__)
+
+
+class Endings:
+    """Ends runs: writes their results, finds what follows, tells hooks and signals.
+
+    Hooks and signal receivers are the user's code; what they raise is logged, since the outcome
+    of the task is decided by then.
+    """
+
+    def __init__(self, writer: MetaWriter, followers: Followers) -> None:
+        self.writer = writer
+        self.followers = followers
+        self._by_kind: dict[str, Callable[[Run], None]] = {
+            SUCCEEDED: self.succeed,
+            FAILED: self.fail,
+            RETRIED: self.retry,
+            IGNORED: self.ignore,
+            REJECTED: self.reject,
+        }
+
+    def conclude(self, run: Run) -> None:
+        """Bring the run to the end that its kind asks for."""
+        if run.request.chord is not None:
+            log.warning(
+                "%s[%s] is part of a chord, which this version does not join: "
+                "its body will not run",
+                run.task.name,
+                run.request.id,
+            )
+        self._by_kind[run.kind](run)
+
+    # --- one for each kind --------------------------------------------------------------------
+
+    def succeed(self, run: Run) -> None:
+        request = run.request
+        try:
+            if request.callbacks or request.chain:
+                run.publications = self.followers.after_success(request, run.value)
+            if run.stores:
+                run.results.append(self.writer.write(request, SUCCESS, run.value))
+        except Exception as exc:
+            # A result that cannot be written or a step that cannot be sent: the task has failed.
+            request.children = None
+            run.publications, run.results = [], []
+            run.exc, run.kind = exc, FAILED
+            self.fail(run)
+            return
+        run.runtime = _seconds_since(run.began)
+        if run.describe:
+            run.text = saferepr(run.value, run.task.resultrepr_maxsize)
+        plan = run.plan
+        if plan.on_success is not None:
+            self._hook(run, plan.on_success, run.value, request.id, request.args, request.kwargs)
+        if signals.task_success.receivers:
+            signals.task_success.send(sender=run.task, result=run.value, runtime=run.runtime)
+        if plan.after_return is not None:
+            self._after_return(run, SUCCESS, run.value)
+
+    def fail(self, run: Run) -> None:
+        request, task, exc = run.request, run.task, run.exc
+        assert exc is not None
+        run.runtime = _seconds_since(run.began)
+        run.einfo = einfo = ExceptionInfo(exc)
+        run.expected = bool(task.throws) and isinstance(exc, task.throws)
+        if run.stores_errors:
+            run.results.append(self.writer.write(request, FAILURE, exc, einfo.traceback))
+        if request.chain or request.errbacks:
+            results, publications = self.followers.after_failure(request, exc, einfo.traceback)
+            run.results.extend(results)
+            run.publications.extend(publications)
+        if run.describe:
+            run.text = saferepr(exc, TEXT_LENGTH)
+        if run.plan.on_failure is not None:
+            hook = run.plan.on_failure
+            self._hook(run, hook, exc, request.id, request.args, request.kwargs, einfo)
+        if signals.task_failure.receivers:
+            signals.task_failure.send(
+                sender=task,
+                task_id=request.id,
+                exception=exc,
+                args=request.args,
+                kwargs=request.kwargs,
+                traceback=einfo.tb,
+                einfo=einfo,
+            )
+        if run.plan.after_return is not None:
+            self._after_return(run, FAILURE, exc)
+
+    def retry(self, run: Run) -> None:
+        request, retry = run.request, run.exc
+        assert isinstance(retry, Retry)
+        run.runtime = _seconds_since(run.began)
+        publication = getattr(retry, "publication", None)
+        if publication is not None:
+            run.publications.append(publication)
+        run.einfo = einfo = ExceptionInfo(retry)
+        if run.stores_errors:
+            run.results.append(self.writer.write(request, RETRY, retry.exc, einfo.traceback))
+        if run.describe:
+            run.text = str(retry)[:TEXT_LENGTH]
+        if run.plan.on_retry is not None:
+            hook = run.plan.on_retry
+            self._hook(run, hook, retry.exc, request.id, request.args, request.kwargs, einfo)
+        if signals.task_retry.receivers:
+            signals.task_retry.send(sender=run.task, request=request, reason=retry, einfo=einfo)
+
+    def ignore(self, run: Run) -> None:
+        run.runtime = _seconds_since(run.began)
+        if run.describe and run.exc is not None and run.exc.args:
+            run.text = str(run.exc)[:TEXT_LENGTH]
+
+    def reject(self, run: Run) -> None:
+        reject = run.exc
+        assert isinstance(reject, Reject)
+        run.runtime = _seconds_since(run.began)
+        run.requeue = bool(reject.requeue)
+        if run.stores_errors and not run.requeue:
+            text = ExceptionInfo(reject).traceback
+            run.results.append(self.writer.write(run.request, FAILURE, reject, text))
+        if run.describe:
+            run.text = saferepr(reject, TEXT_LENGTH)
+
+    # --- the user's hooks ---------------------------------------------------------------------
+
+    def _hook(self, run: Run, hook: Callable[..., Any], *args: Any) -> None:
+        try:
+            hook(*args)
+        except Exception:
+            if run.eager:
+                raise
+            name = getattr(hook, "__name__", repr(hook))
+            log.exception("%s of %s[%s] raised", name, run.task.name, run.request.id)
+
+    def _after_return(self, run: Run, state: str, value: Any) -> None:
+        request = run.request
+        hook = run.plan.after_return
+        assert hook is not None
+        self._hook(run, hook, state, value, request.id, request.args, request.kwargs, run.einfo)

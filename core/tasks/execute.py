@@ -1,0 +1,273 @@
+"""What happens in a child when a task runs: a list of named steps over one record.
+
+decode, begin, announce, perform, conclude, leave.  Nothing is stored or published here, but the
+state STARTED, which must be known before the task runs: results and messages go into the outcome,
+for the worker to store and to publish in the step that acks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+from .. import current, signals
+from ..backends.disabled import DisabledBackend
+from ..errors import NotRegistered, TaskctlError
+from ..wire.codecs import accepted_types
+from ..wire.message import Publication
+from ..wire.outcome import FAILED, IGNORED, INVALID, REJECTED, RETRIED, Outcome, StoredMeta
+from ..wire.saferepr import saferepr
+from ..wire.states import FAILURE, STARTED, SUCCESS
+from ..wire.task_message import TaskMessage, decode_task
+from .context import Context, open_body
+from .endings import TEXT_LENGTH, Endings, perform
+from .followers import Followers
+from .metas import MetaWriter, unregistered_text
+from .record import Plan, Run
+from .task import Task
+from .tracebacks import forget_frames, traceback_text
+
+log = logging.getLogger("taskctl.tasks")
+
+#: State words as signals and hooks know them, by kind of outcome.
+_STATES = {FAILED: FAILURE, RETRIED: "RETRY", IGNORED: "IGNORED", REJECTED: "REJECTED"}
+
+
+class Executor:
+    """Runs the tasks of one app in this process.
+
+    Made before the fork, booted after it.  `hostname` is the node's name, as requests show it.
+    """
+
+    def __init__(self, app: Any, *, hostname: str | None = None) -> None:
+        self.app = app
+        self.hostname = hostname or socket.gethostname()
+        self._plans: dict[str, Plan] = {}
+        self._booted = False
+
+    # --- once per process -----------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Make this process ready to run tasks: the app is current, its tasks are known.
+
+        Sends worker_process_init.
+        """
+        self.app.finalize()
+        current.set_app(self.app)
+        current.set_default_app(self.app)
+        conf = self.app.conf
+        self._accept = accepted_types(conf.accept_content)
+        self._tasks = self.app.tasks
+        self._track_started = bool(conf.task_track_started)
+        # A backend makes no connection before it is used: no task may ever ask for it.
+        self._keeps = not isinstance(self.app.backend, DisabledBackend)
+        self._writer = MetaWriter(self.app)
+        followers = Followers(self.app, self._writer, bool(conf.task_inherit_parent_priority))
+        self._endings = Endings(self._writer, followers)
+        self._plans.clear()
+        self._booted = True
+        signals.worker_process_init.send(sender=None)
+
+    def leave(self, exitcode: int = 0) -> None:
+        """Say goodbye before this process ends: sends worker_process_shutdown."""
+        signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=exitcode)
+
+    # --- once per task --------------------------------------------------------------------
+
+    def run(
+        self,
+        envelope: bytes,
+        *,
+        queue: str = "",
+        deliveries: int = 0,
+        redelivered: bool = False,
+        hard: float | None = None,
+        soft: float | None = None,
+        describe: bool = True,
+    ) -> Outcome:
+        """Run the task in `envelope` and say what became of it; never raises.
+
+        `hard` and `soft` are the time limits in force, which the request shows; the pool
+        enforces them.  `deliveries` is how often the message came to a worker that was lost with
+        it.  Without `describe` the outcome's texts stay empty.  The outcome's `request` is 0: the
+        pool knows the number.
+        """
+        run = Run(describe)
+        try:
+            message = self._decode(run, envelope)
+            if message is None or not self._begin(
+                run, message, envelope, deliveries, redelivered, hard, soft
+            ):
+                return _outcome(run)
+            current.push_task(run.task, run.request)
+            try:
+                self._announce(run)
+                perform(run)
+                self._endings.conclude(run)
+            finally:
+                self._leave(run)
+        except BaseException as exc:
+            self._break_down(run, exc)
+        return _outcome(run)
+
+    def _decode(self, run: Run, envelope: bytes) -> TaskMessage | None:
+        """Read the headers; a message that is no task is at an end here."""
+        try:
+            return decode_task(envelope)
+        except TaskctlError as exc:
+            run.kind, run.text = INVALID, _one_line(exc)
+            return None
+
+    def _begin(
+        self,
+        run: Run,
+        message: TaskMessage,
+        envelope: bytes,
+        deliveries: int,
+        redelivered: bool,
+        hard: float | None,
+        soft: float | None,
+    ) -> bool:
+        """Find the task and read its arguments; return whether it can run."""
+        headers = message.headers
+        plan = self._plans.get(headers.task)  # type: ignore[arg-type]  # a task has a name
+        if plan is None:
+            plan = self._plan(run, message)
+            if plan is None:
+                return False
+        try:
+            body = open_body(message, self._accept)
+        except TaskctlError as exc:
+            run.kind = INVALID
+            run.text = f"{headers.task}[{headers.id}]: {_one_line(exc)}"
+            return False
+        request = Context.of_message(
+            message, body, envelope, self.hostname, deliveries, redelivered, hard, soft
+        )
+        run.begin(plan, request, headers.ignore_result, self._keeps)
+        return True
+
+    def _plan(self, run: Run, message: TaskMessage) -> Plan | None:
+        """Return the plan of a task that runs for the first time here."""
+        name = message.headers.task
+        task = self._tasks.get(name)
+        if task is None:
+            assert name is not None
+            run.kind, run.text = REJECTED, unregistered_text(name)
+            if self._keeps:
+                request = Context({"id": message.headers.id, "task": name, "headers": None})
+                run.results.append(self._writer.write(request, FAILURE, NotRegistered(name)))
+            return None
+        plan = self._plans[task.name] = Plan(task, Task)
+        return plan
+
+    def _announce(self, run: Run) -> None:
+        """Tell who listens that the task is about to run; store STARTED if that is wanted."""
+        request, task = run.request, run.task
+        if signals.task_prerun.receivers:
+            signals.task_prerun.send(
+                sender=task,
+                task_id=request.id,
+                task=task,
+                args=request.args,
+                kwargs=request.kwargs,
+            )
+        if run.stores and task.track_started:
+            where = {"pid": os.getpid(), "hostname": self.hostname}
+            try:
+                self.app.backend.store([self._writer.write(request, STARTED, where)])
+            except TaskctlError as exc:
+                log.warning(
+                    "%s[%s] runs, but is not marked STARTED: %s", task.name, request.id, exc
+                )
+
+    def _leave(self, run: Run) -> None:
+        """Tell who listens that it is over; the task is no longer the current one."""
+        request = run.request
+        try:
+            if signals.task_postrun.receivers:
+                signals.task_postrun.send(
+                    sender=run.task,
+                    task_id=request.id,
+                    task=run.task,
+                    args=request.args,
+                    kwargs=request.kwargs,
+                    retval=run.exc or run.value,
+                    state=_STATES.get(run.kind, SUCCESS),
+                )
+        finally:
+            current.pop_task()
+
+    def _break_down(self, run: Run, exc: BaseException) -> None:
+        """Fail a run whose own steps raised: a fault of ours, or a soft time limit between them."""
+        request = run.request
+        name = run.task.name if run.task is not None else "a message"
+        log.error("%s[%s] failed outside of its code", name, request and request.id, exc_info=exc)
+        run.kind, run.exc, run.results, run.publications = FAILED, exc, [], []
+        run.text = saferepr(exc, TEXT_LENGTH)
+        if request is None:
+            return
+        signals.task_internal_error.send(
+            sender=run.task,
+            task_id=request.id,
+            args=request.args,
+            kwargs=request.kwargs,
+            request=request,
+            exception=exc,
+            traceback=exc.__traceback__,
+            einfo=run.einfo,
+        )
+        if run.stores_errors:
+            text = traceback_text(exc)
+            run.results.append(self._writer.write(request, FAILURE, _storable(exc), text))
+
+
+def failure_followers(
+    app: Any, envelope: bytes, exc: BaseException, traceback: str = ""
+) -> tuple[list[StoredMeta], list[Publication]]:
+    """Return what follows a task that no child could end: lost, timed out, or given up.
+
+    For the worker: the failures of the rest of its chain, and the messages of its errbacks.
+    Those errbacks that take the failure itself and are registered are called here, as Celery
+    does.  A message that cannot be read has no followers.
+    """
+    try:
+        message = decode_task(envelope)
+        body = open_body(message, accepted_types(app.conf.accept_content))
+    except TaskctlError:
+        return [], []
+    request = Context.of_message(message, body, envelope)
+    followers = Followers(app, MetaWriter(app), bool(app.conf.task_inherit_parent_priority))
+    results, publications = followers.after_failure(request, exc, traceback)
+    return (results if not isinstance(app.backend, DisabledBackend) else []), publications
+
+
+def _outcome(run: Run) -> Outcome:
+    """Return what the worker must know of a run, and let go of what it held."""
+    exc = run.exc
+    outcome = Outcome(
+        request=0,
+        kind=run.kind,
+        runtime=run.runtime,
+        text=run.text,
+        results=run.results,
+        publications=run.publications,
+        requeue=run.requeue,
+        expected=run.expected,
+    )
+    if exc is not None:
+        if run.describe and run.einfo is not None:
+            outcome.traceback = run.einfo.traceback
+        forget_frames(exc)
+    return outcome
+
+
+def _storable(exc: BaseException) -> BaseException:
+    """Return an exception that a caller can be given: SystemExit would end the caller."""
+    return exc if isinstance(exc, Exception) else TaskctlError(repr(exc))
+
+
+def _one_line(exc: BaseException) -> str:
+    return " ".join(str(exc).split())[:TEXT_LENGTH]

@@ -1,0 +1,152 @@
+"""Result metas of tasks: written by a child for what ran, by a worker for what never will."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+
+from ..clock import utcnow
+from ..errors import EncodeError, NotRegistered, TaskctlError, TaskRevokedError
+from ..wire.codecs import accepted_types
+from ..wire.outcome import StoredMeta
+from ..wire.result_meta import encode_meta
+from ..wire.saferepr import saferepr
+from ..wire.states import FAILURE, READY_STATES, REVOKED
+from ..wire.task_message import TaskBody, TaskMessage
+from .context import Context, open_body
+from .result import ResultBase
+
+
+class MetaWriter:
+    """Writes metas as the settings of one app say; makes no connection."""
+
+    def __init__(self, app: Any) -> None:
+        conf = app.conf
+        self.serializer: str = conf.result_serializer
+        self.compression: str | None = conf.result_compression
+        self.extended = bool(conf.result_extended)
+        self.timezone = app.timezone or UTC
+
+    def write(
+        self,
+        request: Context,
+        state: str,
+        result: Any,
+        traceback: str | None = None,
+    ) -> StoredMeta:
+        """Return the meta that says `state` of the task of `request`.
+
+        Raises EncodeError if the result cannot be written by the result serializer.
+        """
+        if isinstance(result, ResultBase):
+            result = result.as_tuple()
+        children = request._children
+        fields: dict[str, Any] = {
+            "task_id": request.id,
+            "state": state,
+            "result": result,
+            "traceback": traceback or None,
+            "children": [child.as_tuple() for child in children] if children else (),
+            "date_done": None,
+            "group_id": request.group,
+            "parent_id": request.parent_id,
+            "serializer": self.serializer,
+            "compression": self.compression,
+        }
+        if state in READY_STATES:
+            now = utcnow()
+            fields["date_done"] = now if self.timezone is UTC else now.astimezone(self.timezone)
+        if not self.extended:
+            return StoredMeta(task_id=request.id, state=state, meta=encode_meta(**fields))
+        about = _about(request)
+        try:
+            meta = encode_meta(**fields, extended=about)
+        except EncodeError:
+            # Arguments that came as pickles need not fit the result serializer; their text does.
+            about = {k: _text_of(v) for k, v in about.items()}
+            meta = encode_meta(**fields, extended=about)
+        return StoredMeta(task_id=request.id, state=state, meta=meta)
+
+
+def _about(request: Context) -> dict[str, Any]:
+    """Return what `result_extended` adds to a meta, in Celery's order."""
+    info = request.delivery_info
+    about = {
+        "name": request.task,
+        "args": request.args,
+        "kwargs": request.kwargs,
+        "worker": request.hostname,
+        "retries": request.retries,
+        "queue": info.get("routing_key") if info else None,
+    }
+    if request.stamps:
+        about["stamped_headers"] = request.stamped_headers
+        about.update(request.stamps)
+    return about
+
+
+def _text_of(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int) else saferepr(value)
+
+
+# --- for the worker, of tasks that did not end in a child -----------------------------------
+
+
+def request_of(
+    app: Any, message: TaskMessage, envelope: bytes = b"", hostname: str | None = None
+) -> Context:
+    """Return the request of a message that no child has run.
+
+    Its arguments are decoded only if `result_extended` wants them, and left out if they cannot
+    be read.
+    """
+    body = TaskBody(args=[], kwargs={})
+    if app.conf.result_extended:
+        try:
+            body = open_body(message, accepted_types(app.conf.accept_content))
+        except TaskctlError:
+            body = TaskBody(args=[], kwargs={})
+    return Context.of_message(message, body, envelope, hostname)
+
+
+def failure_meta(
+    app: Any,
+    message: TaskMessage,
+    exc: BaseException,
+    traceback: str = "",
+    hostname: str | None = None,
+) -> StoredMeta:
+    """Return the FAILURE of a task that was lost, timed out or given up by its worker."""
+    return MetaWriter(app).write(
+        request_of(app, message, hostname=hostname), FAILURE, exc, traceback
+    )
+
+
+def revoked_meta(
+    app: Any, message: TaskMessage, reason: str, hostname: str | None = None
+) -> StoredMeta:
+    """Return the REVOKED of a task; `reason` is revoked, expired or terminated."""
+    request = request_of(app, message, hostname=hostname)
+    return MetaWriter(app).write(request, REVOKED, TaskRevokedError(reason))
+
+
+def not_registered_meta(app: Any, message: TaskMessage, hostname: str | None = None) -> StoredMeta:
+    """Return the FAILURE of a task whose name this app does not know."""
+    return failure_meta(app, message, NotRegistered(message.headers.task), hostname=hostname)
+
+
+#: Built-in tasks of Celery that join chords; no app of this version runs them.
+_CHORD_TASKS = frozenset({"celery.chord", "celery.chord_unlock"})
+
+
+def unregistered_text(name: str) -> str:
+    """Return one line on a task name that is not registered: what, and the cure."""
+    if name in _CHORD_TASKS:
+        return (
+            f"task {name} is not registered: it joins the parts of a chord, which this version "
+            "does not do; let a Celery worker take it"
+        )
+    return (
+        f"task {name} is not registered in this worker: import its module (the app's `include`, "
+        "or the setting `imports`), or compare its name with `taskctl inspect registered`"
+    )
