@@ -13,12 +13,14 @@ from ..wire.message import Publication
 from ..wire.queues import Queue
 from .connection import Connection
 
+__all__ = ["Broker", "Consumer", "Delivery"]
+
 
 class Consumer:
     """Consumes `queues` over a connection that has an owner.
 
-    `ack` and `reject` only note; `flush` tells the broker.  After BrokerConnectionError call
-    `reopen`; deliveries on loan are still ours while the lease lives.
+    `ack` and `reject` only note; `flush` tells the broker.  After BrokerConnectionError drop the
+    connection and `open` again; deliveries on loan are still ours while the lease lives.
     """
 
     def __init__(self, connection: Connection, queues: Sequence[Queue]) -> None:
@@ -33,16 +35,11 @@ class Consumer:
     def broker(self) -> Broker:
         return self.connection.broker
 
-    def open(self) -> None:
-        """Connect and subscribe to every queue."""
-        broker = self.connection.open()
+    def open(self, timeout: float | None = None) -> None:
+        """Connect, within `timeout` seconds a URL, and subscribe to every queue."""
+        broker = self.connection.open(timeout)
         for queue in self.queues.values():
             broker.subscribe(queue)
-
-    def reopen(self) -> None:
-        """Connect anew after a loss."""
-        self.connection.drop()
-        self.open()
 
     def add(self, queue: Queue) -> None:
         """Consume one more queue."""

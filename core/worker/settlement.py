@@ -1,0 +1,364 @@
+"""How a request ends: results stored, message acked or given back, the world told.
+
+Results are noted first and stored before the acks are said, so that a crash between the two runs
+a task again rather than losing what it did.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from ..backends.base import Backend
+from ..errors import (
+    BackendError,
+    TaskRevokedError,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+from ..messaging import deadletters
+from ..messaging.consumer import Consumer, Delivery
+from ..messaging.events import EventDispatcher
+from ..signals import task_failure, task_rejected, task_revoked
+from ..tasks.metas import failure_meta, revoked_meta
+from ..wire import outcome as kinds
+from ..wire.outcome import Outcome, StoredMeta
+from ..wire.result_meta import encode_meta
+from ..wire.states import REVOKED
+from ..wire.task_message import TaskMessage
+from .request import Request
+
+log = logging.getLogger("taskctl.worker")
+
+
+class Totals:
+    """What a node has done since it started."""
+
+    def __init__(self) -> None:
+        self.accepted: dict[str, int] = {}
+        self.done = 0
+        self.failed = 0
+
+    def count(self, name: str) -> None:
+        self.accepted[name] = self.accepted.get(name, 0) + 1
+
+
+class Settlement:
+    """Ends requests.
+
+    `release` is called for each request that ends, whichever way.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        consumer: Consumer,
+        backend: Backend,
+        events: EventDispatcher,
+        totals: Totals,
+        release: Callable[[Request], None],
+        hostname: str,
+        dead_queue: str,
+        max_deliveries: int,
+        acks_on_failure: bool = True,
+        acks_on_timeout: bool = True,
+    ) -> None:
+        self.app = app
+        self.consumer = consumer
+        self.backend = backend
+        self.events = events
+        self.totals = totals
+        self.release = release
+        self.hostname = hostname
+        self.dead_queue = dead_queue
+        self.max_deliveries = max_deliveries
+        self.acks_on_failure = acks_on_failure
+        self.acks_on_timeout = acks_on_timeout
+        self._results: list[StoredMeta] = []
+        self._branches: dict[str, Callable[[Request, Outcome], None]] = {
+            kinds.SUCCEEDED: self._succeeded,
+            kinds.FAILED: self._failed,
+            kinds.RETRIED: self._retried,
+            kinds.IGNORED: self._ignored,
+            kinds.REJECTED: self._rejected,
+            kinds.TIMED_OUT: self._timed_out,
+            kinds.LOST: self._lost,
+            kinds.INVALID: self._invalid,
+        }
+
+    # --- what is noted ---------------------------------------------------------------------
+
+    @property
+    def stuck(self) -> bool:
+        """Whether results pile up because the backend does not take them."""
+        return len(self._results) > 10_000
+
+    def pending(self) -> bool:
+        """Return whether `flush` has anything to say."""
+        return bool(self._results) or self.consumer.pending()
+
+    def flush(self) -> None:
+        """Store the results, then tell the broker; raises BackendError or
+        BrokerConnectionError, and everything not said stays noted."""
+        if self._results:
+            self.backend.store(self._results)
+            self._results = []
+        self.consumer.flush()
+
+    def settle(self, request: Request, outcome: Outcome) -> None:
+        """End a request as its outcome says."""
+        self._results.extend(outcome.results)
+        self._branches[outcome.kind](request, outcome)
+        self.release(request)
+
+    # --- one branch for each kind of outcome --------------------------------------------------
+
+    def _succeeded(self, request: Request, outcome: Outcome) -> None:
+        self.totals.done += 1
+        self._ack(request, outcome)
+        if log.isEnabledFor(logging.INFO):
+            log.info("Task %s succeeded in %.6gs: %s", request, outcome.runtime, outcome.text)
+        self.events.task(
+            "task-succeeded", uuid=request.id, result=outcome.text, runtime=outcome.runtime
+        )
+
+    def _failed(self, request: Request, outcome: Outcome) -> None:
+        self.totals.failed += 1
+        acks = getattr(request.task, "acks_on_failure", None)
+        if request.acks_late and not (self.acks_on_failure if acks is None else acks):
+            self.consumer.publish(outcome.publications)
+            self.bury(request.delivery, deadletters.REJECTED, outcome.text, request.id)
+        else:
+            self._ack(request, outcome)
+        if outcome.expected:
+            log.info("Task %s raised expected: %s", request, outcome.text)
+        else:
+            log.error("Task %s raised unexpected: %s\n%s", request, outcome.text, outcome.traceback)
+        self._tell_failed(request, outcome.text, outcome.traceback)
+
+    def _retried(self, request: Request, outcome: Outcome) -> None:
+        self._ack(request, outcome)
+        log.info("Task %s retry: %s", request, outcome.text)
+        self.events.task(
+            "task-retried", uuid=request.id, exception=outcome.text, traceback=outcome.traceback
+        )
+
+    def _ignored(self, request: Request, outcome: Outcome) -> None:
+        self.totals.done += 1
+        self._ack(request, outcome)
+        log.info("Task %s ignored", request)
+
+    def _rejected(self, request: Request, outcome: Outcome) -> None:
+        log.warning("Task %s %s", request, outcome.text or "rejected")
+        task_rejected.send(sender=self.app, message=request.delivery, exc=None)
+        self.events.task("task-rejected", uuid=request.id, requeue=outcome.requeue)
+        if request.acked:
+            return
+        if outcome.requeue:
+            self.consumer.reject(request.delivery.tag, requeue=True)
+        else:
+            self.totals.failed += 1
+            self.bury(request.delivery, deadletters.REJECTED, outcome.text, request.id)
+
+    def _timed_out(self, request: Request, outcome: Outcome) -> None:
+        hard = request.limits[0]
+        log.error("Task %s killed: hard time limit of %g s exceeded", request, hard or 0)
+        acks = getattr(request.task, "acks_on_timeout", None)
+        requeue = request.acks_late and not (self.acks_on_timeout if acks is None else acks)
+        if requeue and request.delivery.deliveries + 1 < self.max_deliveries:
+            self._give_back_lost(request)
+        else:
+            self._fail(request, TimeLimitExceeded(hard))
+
+    def _lost(self, request: Request, outcome: Outcome) -> None:
+        if request.terminated is not None:
+            self.revoked(request, "terminated", signum=request.terminated, release=False)
+            return
+        exc = WorkerLostError(f"child {outcome.pid} {outcome.text} while running {request}")
+        log.error("%s", exc)
+        if not request.requeue_lost or request.acked:
+            self._fail(request, exc)
+        elif request.delivery.deliveries + 1 >= self.max_deliveries:
+            self._condemn(request, exc, request.delivery.deliveries + 1)
+        else:
+            self._give_back_lost(request)
+
+    def _invalid(self, request: Request, outcome: Outcome) -> None:
+        log.error("Task %s: %s; moved to the dead-letter queue", request, outcome.text)
+        task_rejected.send(sender=self.app, message=request.delivery, exc=None)
+        self.bury(request.delivery, deadletters.MALFORMED, outcome.text, request.id)
+
+    # --- ways to end --------------------------------------------------------------------------
+
+    def _ack(self, request: Request, outcome: Outcome) -> None:
+        if request.acked:
+            self.consumer.publish(outcome.publications)
+        else:
+            self.consumer.ack(request.delivery.tag, outcome.publications)
+            request.acked = True
+
+    def ack_early(self, request: Request) -> None:
+        """Ack a request that has just begun, as its task asks."""
+        if not request.acked:
+            self.consumer.ack(request.delivery.tag)
+            request.acked = True
+
+    def give_back(self, request: Request) -> None:
+        """Put a request that never began back at the head of its queue."""
+        if not request.acked:
+            self.consumer.reject(request.delivery.tag, requeue=True)
+        self.release(request)
+
+    def _give_back_lost(self, request: Request) -> None:
+        count = request.delivery.deliveries + 1
+        log.warning(
+            "Task %s goes back to queue %r: delivery %d of %d was lost",
+            request,
+            request.delivery.queue,
+            count,
+            self.max_deliveries,
+        )
+        self.consumer.reject(request.delivery.tag, requeue=True, lost=True)
+
+    def bury(
+        self, delivery: Delivery, reason: str, detail: str, task_id: str | None = None
+    ) -> None:
+        """Move a message to the dead-letter queue, with its reason."""
+        letter = deadletters.bury(
+            delivery.envelope,
+            reason=reason,
+            detail=detail,
+            source=delivery.queue,
+            node=self.hostname,
+            queue=self.dead_queue,
+            deliveries=delivery.deliveries,
+            task_id=task_id,
+        )
+        self.consumer.ack(delivery.tag, [letter])
+
+    def condemn(self, request: Request, exc: WorkerLostError) -> None:
+        """Fail a request that has killed too often, and bury its message."""
+        log.error("%s", exc)
+        self._condemn(request, exc, request.delivery.deliveries)
+
+    def _condemn(self, request: Request, exc: WorkerLostError, count: int) -> None:
+        log.error(
+            "Task %s moved to the dead-letter queue %r after %d lost deliveries",
+            request,
+            self.dead_queue,
+            count,
+        )
+        self._note_failure(request, exc)
+        self.bury(request.delivery, deadletters.WORKER_LOST, str(exc), request.id)
+
+    def _fail(self, request: Request, exc: Exception) -> None:
+        self._note_failure(request, exc)
+        if not request.acked:
+            self.consumer.ack(request.delivery.tag)
+            request.acked = True
+
+    def _note_failure(self, request: Request, exc: Exception) -> None:
+        """Store the failure of a task that cannot say so itself, and tell those who wait for it."""
+        self.totals.failed += 1
+        self.fail_message(request.message, exc, request.task)
+        results, publications = failure_followers(self.app, request.delivery.envelope, exc)
+        self._results.extend(results)
+        self.consumer.publish(publications)
+        task_failure.send(
+            sender=request.task,
+            task_id=request.id,
+            exception=exc,
+            args=(),
+            kwargs={},
+            traceback=None,
+            einfo=None,
+        )
+        self._tell_failed(request, repr(exc), "")
+
+    def fail_message(self, message: TaskMessage, exc: Exception, task: Any = None) -> None:
+        """Note the FAILURE of a message."""
+        if wants_result(self.app, message, task, failed=True):
+            self._results.append(failure_meta(self.app, message, exc, hostname=self.hostname))
+
+    def cut_off(self, request: Request) -> None:
+        """Fail a running request that was acked early: nothing would run it again."""
+        self._fail(request, WorkerLostError(f"{request} was cut off by a cold shutdown"))
+        self.release(request)
+
+    def revoke_unseen(self, task_ids: list[str]) -> None:
+        """Note REVOKED for tasks that no node has seen yet."""
+        self._results.extend(
+            StoredMeta(
+                task_id=task_id,
+                state=REVOKED,
+                meta=encode_meta(
+                    task_id=task_id,
+                    state=REVOKED,
+                    result=TaskRevokedError("revoked"),
+                    children=None,
+                    date_done=self.app.now(),
+                    serializer=self.app.conf.result_serializer,
+                ),
+            )
+            for task_id in task_ids
+        )
+
+    def revoked(
+        self,
+        request: Request,
+        reason: str,
+        *,
+        expired: bool = False,
+        signum: int | None = None,
+        release: bool = True,
+    ) -> None:
+        """End a request that is not wanted any more: revoked, expired or terminated."""
+        if signum is not None:
+            name = signal.Signals(signum).name
+            log.warning("Task %s terminated by %s: %s", request, name, Terminated(name).args)
+        else:
+            log.info("Discarding %s task: %s", reason, request)
+        if wants_result(self.app, request.message, request.task):
+            meta = revoked_meta(self.app, request.message, reason, hostname=self.hostname)
+            self._results.append(meta)
+        if not request.acked:
+            self.consumer.ack(request.delivery.tag)
+            request.acked = True
+        terminated = signum is not None
+        task_revoked.send(
+            sender=request.task,
+            request=request,
+            terminated=terminated,
+            signum=signum,
+            expired=expired,
+        )
+        self.events.task(
+            "task-revoked", uuid=request.id, terminated=terminated, signum=signum, expired=expired
+        )
+        if release:
+            self.release(request)
+
+    def _tell_failed(self, request: Request, text: str, traceback: str) -> None:
+        self.events.task("task-failed", uuid=request.id, exception=text, traceback=traceback)
+
+
+def wants_result(app: Any, message: TaskMessage, task: Any, *, failed: bool = False) -> bool:
+    """Return whether the end of a task is to be stored: call option, task, setting."""
+    ignored = message.headers.ignore_result
+    if ignored is None:
+        ignored = getattr(task, "ignore_result", None)
+    if ignored is None:
+        ignored = app.conf.task_ignore_result
+    if not ignored:
+        return True
+    keep = getattr(task, "store_errors_even_if_ignored", None)
+    return failed and bool(app.conf.task_store_errors_even_if_ignored if keep is None else keep)
+
+
+def explain_stuck(exc: BackendError, held: int) -> str:
+    """Return what to say while the backend takes no results."""
+    return f"{exc}; {held} results are held and stored later, their tasks are not acknowledged"

@@ -1,0 +1,113 @@
+"""How a worker ends: warmly, coldly, at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from ..signals import worker_shutting_down
+from .signalbox import remapped
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+log = logging.getLogger("taskctl.worker")
+
+#: Seconds between two lines on how many tasks a shutdown waits for.
+PROGRESS_EVERY = 10.0
+#: Seconds children get to go after a cold shutdown has taken their work away.
+COLD_GRACE = 0.2
+
+
+class Shutdown:
+    """The end of one worker.
+
+    `stage` is None, "warm" (nothing new is taken, what runs is finished) or "cold" (what runs is
+    given back or failed when `deadline`, time.monotonic, comes).
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.stage: str | None = None
+        self.deadline: float | None = None
+        self._next_progress = 0.0
+
+    def obey(self, number: int) -> None:
+        """TERM and INT: warm; QUIT, or INT again: cold; after that: at once."""
+        number = remapped(number)
+        if self.stage == "cold":
+            if number != signal.SIGTERM:
+                log.error("stopped at once")
+                os._exit(1)
+        elif number == signal.SIGQUIT or (number == signal.SIGINT and self.stage):
+            self.cold()
+        elif self.stage is None:
+            self.warm(number)
+
+    def warm(self, number: int = signal.SIGTERM) -> None:
+        """Take nothing new, finish what runs, give the rest back."""
+        self._tell(signal.Signals(number).name, "Warm", 0)
+        self.stage = "warm"
+        limit = self.worker.options.shutdown_timeout
+        if limit is not None:
+            self.deadline = time.monotonic() + limit
+        self._next_progress = time.monotonic() + PROGRESS_EVERY
+        self.give_back_waiting()
+        running = len(self.worker.requests)
+        hint = "; Ctrl-C again: stop them" if number == signal.SIGINT and running else ""
+        log.warning("warm shutdown: %s%s", _still(running), hint)
+
+    def cold(self) -> None:
+        """Give back or fail what runs, after the soft shutdown timeout if there is one."""
+        self._tell("SIGQUIT", "Cold", 1)
+        self.stage = "cold"
+        self.give_back_waiting()
+        grace = self.worker.options.soft_shutdown_timeout if self.worker.requests else 0.0
+        self.deadline = time.monotonic() + grace
+        log.warning("cold shutdown: %s", _still(len(self.worker.requests)))
+
+    def _tell(self, sig: str, how: str, exitcode: int) -> None:
+        self.worker.consumer.paused = True
+        worker_shutting_down.send(sender=self.worker.hostname, sig=sig, how=how, exitcode=exitcode)
+
+    def give_back_waiting(self) -> None:
+        """Put back what was received and has not begun."""
+        worker = self.worker
+        for request in worker.recall():
+            worker.settlement.give_back(request)
+        for delivery in worker.inbox:
+            worker.consumer.reject(delivery.tag, requeue=True)
+        worker.inbox.clear()
+
+    def look(self, now: float) -> bool:
+        """Say what is waited for, cut off what is late; return whether the end has come."""
+        worker = self.worker
+        if self.stage is None:
+            return False
+        if worker.requests and self.deadline is not None and now >= self.deadline:
+            self._cut_off()
+        if worker.requests and now >= self._next_progress:
+            self._next_progress = now + PROGRESS_EVERY
+            log.warning("shutdown: %s", _still(len(worker.requests)))
+        return not worker.requests and not (worker.settlement.pending() and worker.line.up)
+
+    def _cut_off(self) -> None:
+        """Take their tasks away from the children: back to the queue, or failed."""
+        worker = self.worker
+        worker.exit_code = 1
+        for request in list(worker.requests.values()):
+            log.warning("Task %s cut off by the shutdown", request)
+            if request.acks_late and not request.acked:
+                worker.settlement.give_back(request)
+            else:
+                worker.settlement.cut_off(request)
+        worker.pool.close(time.monotonic() + COLD_GRACE)
+
+
+def _still(count: int) -> str:
+    if not count:
+        return "no task is running"
+    return f"waiting for {count} running task{'s' if count != 1 else ''}"

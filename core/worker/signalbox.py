@@ -1,0 +1,74 @@
+"""Signals of the operating system, put in a queue.
+
+The handler only notes the number and wakes the select; what it means is decided in the loop.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections import deque
+from types import FrameType
+from typing import Any
+
+#: What a worker obeys; HUP, USR1 and USR2 as they are set elsewhere.
+OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+class SignalBox:
+    """Collects signals of this process while open; use in the main thread."""
+
+    def __init__(self) -> None:
+        self._arrived: deque[int] = deque()
+        self._before: dict[int, Any] = {}
+        self._ours, self._kernels = socket.socketpair()
+        self._ours.setblocking(False)
+        self._kernels.setblocking(False)
+
+    def open(self) -> None:
+        """Take over the signals."""
+        signal.set_wakeup_fd(self._kernels.fileno(), warn_on_full_buffer=False)
+        for number in OBEYED:
+            self._before[number] = signal.signal(number, self._note)
+            # A slow system call of a driver is restarted rather than failed.
+            signal.siginterrupt(number, False)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._arrived.append(number)
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when a signal has come."""
+        return self._ours.fileno()
+
+    def take(self) -> list[int]:
+        """Return the signals that came since the last call, oldest first."""
+        try:
+            while self._ours.recv(64):
+                continue
+        except BlockingIOError:
+            arrived = list(self._arrived)
+        self._arrived.clear()
+        return arrived
+
+    def close(self) -> None:
+        """Give the signals back to whoever had them."""
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+        self._ours.close()
+        self._kernels.close()
+
+    def reset_in_child(self) -> None:
+        """Undo everything in a process that was forked while this was open."""
+        signal.set_wakeup_fd(-1)
+        for number in OBEYED:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def remapped(number: int) -> int:
+    """Return the signal that `number` stands for: REMAP_SIGTERM=SIGQUIT makes TERM cold."""
+    if number == signal.SIGTERM and os.environ.get("REMAP_SIGTERM") == "SIGQUIT":
+        return int(signal.SIGQUIT)
+    return number

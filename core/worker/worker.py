@@ -1,0 +1,506 @@
+"""The worker: one thread around one select.
+
+`turn` is the table of contents of the program.  `receive` and `collect` never wait; the only
+place where the worker sleeps is `rest`.  What hands out work stops before what does it: `open`
+is a list, `close` is that list backwards.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from ..clock import LamportClock
+from ..errors import BackendError, BrokerError
+from ..messaging.connection import Connection
+from ..messaging.consumer import Consumer, Delivery
+from ..messaging.events import EventDispatcher
+from ..messaging.mailbox import NodeMailbox
+from ..messaging.nodes import Registration, new_owner
+from ..pool import open_pool
+from ..pool.base import Started
+from ..signals import (
+    celeryd_after_setup,
+    celeryd_init,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+)
+from ..wire import codecs
+from ..wire.outcome import Outcome
+from ..wire.queues import Queue
+from .admission import Admission, Policy
+from .aside import Aside
+from .autoscaler import Autoscaler
+from .childhood import Childhood
+from .commands import Commands
+from .heartbeat import NOTE_AFTER, Heartbeat
+from .line import Line
+from .options import WorkerOptions
+from .prefetch import Prefetch
+from .request import Request
+from .revoked import LimitedSet
+from .scheduler import Scheduler
+from .settlement import Settlement, Totals, explain_stuck
+from .shutdown import COLD_GRACE, Shutdown
+from .signalbox import SignalBox
+
+log = logging.getLogger("taskctl.worker")
+
+#: Pause (s) between two turns while the children have work at hand: outcomes and messages gather
+#: and are handled in one go.  See docs/benchmarks.md; without it the parent wakes for every task.
+PACE = 0.001
+#: Longest sleep of the loop (s).
+LONGEST_REST = 1.0
+#: Seconds for one attempt to reach the broker while running; the loop stands still meanwhile.
+RECONNECT_TIMEOUT = 1.0
+
+
+class Worker:
+    """One node: takes task messages from its queues and sees each to its end."""
+
+    def __init__(self, app: Any, options: WorkerOptions) -> None:
+        conf = app.conf
+        self.app = app
+        self.options = options
+        self.hostname = options.hostname
+        self.pid = os.getpid()
+        self.started_at = time.monotonic()
+        self.clock: LamportClock = app.clock
+        self.accept = codecs.accepted_types(conf.accept_content)
+        self.requests: dict[int, Request] = {}
+        self.revoked = LimitedSet()
+        self.totals = Totals()
+        self.exit_code = 0
+        self.done = False
+        self.ready = False
+        # Held while the broker is spoken to: solo's second thread speaks too (see aside.py).
+        self.lock = threading.RLock()
+        self.inbox: deque[Delivery] = deque()
+        self.shutdown = Shutdown(self)
+        self._backend_retry = 0.0
+        self._busy = False
+        self._trouble: str | None = None
+        self._build(conf)
+
+    def _build(self, conf: Any) -> None:
+        options, app = self.options, self.app
+        self.tasks: dict[str, Any] = app.tasks
+        self.backend = app.backend
+        self.signals = SignalBox()
+        self.scheduler = Scheduler()
+        self.prefetch = Prefetch(options.prefetch)
+        connection = Connection(
+            app.broker_urls(),
+            options=conf.broker_transport_options,
+            owner=new_owner(self.hostname),
+            timeout=conf.broker_connection_timeout or 4.0,
+        )
+        self.consumer = Consumer(connection, options.queues)
+        self.line = Line(connection, self._connect)
+        self.mailbox = NodeMailbox(
+            self.hostname,
+            namespace=conf.control_exchange,
+            serializer=conf.task_serializer,
+            accept=conf.accept_content,
+        )
+        self.events = EventDispatcher(
+            self.hostname,
+            clock=self.clock,
+            exchange=conf.event_exchange,
+            serializer=conf.event_serializer,
+            task_events=options.task_events,
+        )
+        self.heart = Heartbeat(
+            Registration(self.hostname, lease=conf.worker_lease),
+            self.events if options.heartbeat else None,
+            version=app.version,
+            interval=min(conf.worker_lease_interval, conf.worker_lease / 2),
+            event_interval=options.heartbeat_interval,
+            record=self.record,
+            facts=lambda: {"active": len(self.pool.running()), "processed": self.totals.done},
+        )
+        childhood = Childhood(app, self.hostname, self.signals, options.extras)
+        self.pool = open_pool(
+            options.pool,
+            options.concurrency,
+            childhood.boot,
+            leave=childhood.leave,
+            max_tasks=options.max_tasks,
+            max_memory_kib=options.max_memory_kib,
+        )
+        self.autoscaler = Autoscaler(self.pool, *options.autoscale) if options.autoscale else None
+        self.settlement = Settlement(
+            app,
+            consumer=self.consumer,
+            backend=self.backend,
+            events=self.events,
+            totals=self.totals,
+            release=self.release,
+            hostname=self.hostname,
+            dead_queue=conf.task_dead_letter_queue,
+            max_deliveries=conf.task_max_deliveries,
+            acks_on_failure=conf.task_acks_on_failure is not False,
+            acks_on_timeout=conf.task_acks_on_timeout is not False,
+        )
+        policy = Policy(
+            acks_late=conf.task_acks_late,
+            reject_on_worker_lost=bool(conf.task_reject_on_worker_lost),
+            hard=options.hard,
+            soft=options.soft,
+            max_deliveries=conf.task_max_deliveries,
+            zone=app.timezone,
+        )
+        self.admission = Admission(
+            app,
+            policy,
+            consumer=self.consumer,
+            settlement=self.settlement,
+            revoked=self.revoked,
+            events=self.events,
+            admit=self.admit,
+            aside=self.scheduler.overfull,
+        )
+        self.commands = Commands(self)
+        self.aside = Aside(self) if self.pool.name == "solo" else None
+        if not conf.worker_disable_rate_limits:
+            for task in self.tasks.values():
+                self.scheduler.limit(task.name, task.rate_limit or conf.task_default_rate_limit)
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Work until told to stop; return the exit code."""
+        self.open()
+        try:
+            while not self.done:
+                self.turn()
+                if not self.done:
+                    self.rest()
+        finally:
+            self.close()
+        return self.exit_code
+
+    def open(self) -> None:
+        """Start everything, in this order.
+
+        Raises BrokerConnectionError if no broker answers, PoolError if no child can be made.
+        """
+        celeryd_init.send(sender=self.hostname, instance=self, conf=self.app.conf, options={})
+        worker_init.send(sender=self)
+        self.app.finalize()
+        # First of all: a child that inherits a connection could speak on it.
+        self.signals.open()
+        self.pool.open()
+        self.consumer.connection.open()
+        self.purge()
+        self._connect()
+        self.line.opened(time.monotonic())
+        self.heart.renew(self.consumer.broker)
+        self.heart.send(self.consumer.broker, "worker-online")
+        celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)
+        self._selector = selectors.DefaultSelector()
+        for fd in [self.signals.fileno(), *self.pool.filenos()]:
+            self._selector.register(fd, selectors.EVENT_READ)
+        if self.aside is not None:
+            self.aside.open()
+
+    def _connect(self) -> None:
+        """Subscribe to queues and mailbox, on a connection that may be new."""
+        self.consumer.open(RECONNECT_TIMEOUT)
+        if self.app.conf.worker_enable_remote_control:
+            self.mailbox.open(self.consumer.broker)
+
+    def purge(self) -> int:
+        """Drop what waits, if that was asked for; return how many messages."""
+        if not self.options.purge:
+            return 0
+        broker = self.consumer.broker
+        count = sum(broker.purge(queue.name) for queue in self.options.queues)
+        log.warning("purged %d messages", count)
+        return count
+
+    def close(self) -> None:
+        """Stop everything, in the order backwards."""
+        if self.aside is not None:
+            self.aside.close()
+        self.pool.close(time.monotonic() + COLD_GRACE)
+        try:
+            if self.line.up:
+                broker = self.consumer.broker
+                self.events.flush(broker)
+                self.heart.send(broker, "worker-offline")
+                self.settlement.flush()
+                self.heart.registration.retire(broker)
+        except (BrokerError, BackendError) as exc:
+            log.error("%s; what was not acknowledged runs again elsewhere", exc)
+            self.exit_code = self.exit_code or 1
+        self.consumer.close()
+        worker_shutdown.send(sender=self)
+        self.signals.close()
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """One turn of the worker: everything it does, in the order it does it."""
+        now = time.monotonic()
+        outcomes = self.pool.collect()
+        with self.lock:
+            self.obey_signals()
+            self.settle(outcomes)
+            self.converse(now)
+            self.start_due(now)
+        self.adjust(now)
+
+    def converse(self, now: float) -> None:
+        """Everything that needs the broker; when it is gone, the rest goes on."""
+        if not self.line.mend(now):
+            return
+        try:
+            self.flush(now)
+            self.admit_received()
+            self.answer()
+            self.beat(now)
+            self.events.flush(self.consumer.broker)
+        except BrokerError as exc:
+            self.line.lost(exc, now)
+
+    def rest(self) -> None:
+        """Sleep until something happens or is due."""
+        if self._busy and self.pool.waiting():
+            time.sleep(PACE)
+            return
+        fd = self._listen_to_broker()
+        try:
+            self._selector.select(self._longest_rest(time.monotonic()))
+        finally:
+            if fd is not None:
+                self._selector.unregister(fd)
+
+    def _listen_to_broker(self) -> int | None:
+        if not self.line.up:
+            return None
+        fd = self.consumer.broker.fileno()
+        self._selector.register(fd, selectors.EVENT_READ)
+        return fd
+
+    def _longest_rest(self, now: float) -> float:
+        if self.settlement.pending() and self.line.up:
+            return max(0.0, self._backend_retry - now)
+        times = [LONGEST_REST, self.pool.next_look()]
+        if self.line.up:
+            times += [self.consumer.broker.poll_interval(), self.heart.next_due(now)]
+        for time_left in (self.scheduler.next_due(now), self.line.next_try(now)):
+            if time_left is not None:
+                times.append(time_left)
+        if self.shutdown.deadline is not None:
+            times.append(max(0.0, self.shutdown.deadline - now))
+        return max(0.0, min(times))
+
+    # --- the parts of a turn --------------------------------------------------------------------
+
+    def obey_signals(self) -> None:
+        """Do what signals ask for."""
+        for number in self.signals.take():
+            self.shutdown.obey(number)
+
+    def settle(self, outcomes: list[Outcome | Started]) -> None:
+        """End the requests whose outcome has come."""
+        self._busy = bool(outcomes)
+        for outcome in outcomes:
+            request = self.requests.get(outcome.request)
+            if request is None:
+                continue  # given back by a cold shutdown
+            if isinstance(outcome, Started):
+                self._has_started(request, outcome)
+                continue
+            self.prefetch.ran(request.type, outcome.runtime)
+            self.settlement.settle(request, outcome)
+
+    def _has_started(self, request: Request, started: Started) -> None:
+        request.started, request.worker_pid = started.at, started.pid
+        if not request.acks_late:
+            self.settlement.ack_early(request)
+        self.events.task("task-started", uuid=request.id)
+
+    def flush(self, now: float) -> None:
+        """Store results and say acks; while the backend is gone both wait."""
+        if not self.settlement.pending() or now < self._backend_retry:
+            return
+        try:
+            self.settlement.flush()
+        except BackendError as exc:
+            self._backend_retry = now + 1.0
+            log.error("%s", explain_stuck(exc, len(self.requests)))
+
+    def admit_received(self) -> None:
+        """Take what there is room for; a delivery stays in the inbox until it is decided."""
+        if not self.stopping and not self.settlement.stuck:
+            self.inbox.extend(self.consumer.receive(self.room()))
+        while self.inbox:
+            self.admission.take(self.inbox[0])
+            self.inbox.popleft()
+
+    def room(self) -> int:
+        """Return how many more messages are wanted."""
+        waiting = len(self.scheduler)
+        return self.prefetch.room(self.pool.size, max(0, len(self.requests) - waiting))
+
+    def window(self) -> int:
+        """Return how many messages are held or wanted: Celery's prefetch count."""
+        return len(self.requests) + self.room()
+
+    def admit(self, request: Request) -> None:
+        """Answer for a request until it is settled."""
+        self.requests[request.number] = request
+        self.prefetch.took(request)
+        self.scheduler.hold(request)
+
+    def release(self, request: Request) -> None:
+        """Answer for it no longer."""
+        if self.requests.pop(request.number, None) is not None:
+            self.prefetch.gave(request)
+
+    def start_due(self, now: float) -> None:
+        """Hand to the pool what may start."""
+        if self.stopping:
+            return
+        due = [r for r in self.scheduler.due(now) if self.admission.still_wanted(r)]
+        if not due:
+            return
+        suspects = [r for r in due if r.delivery.deliveries and not r.noted]
+        if suspects and not self._note_started(suspects):
+            for request in due:
+                self.scheduler.hold(request)
+            return
+        describe = log.isEnabledFor(logging.INFO) or self.events.task_events
+        announce = self.events.task_events
+        for request in due:
+            self.totals.count(request.type)
+        self.pool.submit(
+            [
+                request.work(announce=announce or not request.acks_late, describe=describe)
+                for request in due
+            ]
+        )
+
+    def _note_started(self, requests: list[Request]) -> bool:
+        """Tell the broker that these run: if the node dies, it is held against them."""
+        if not self.line.up:
+            return False
+        try:
+            self.consumer.broker.started([r.delivery.tag for r in requests])
+        except BrokerError as exc:
+            self.line.lost(exc, time.monotonic())
+            return False
+        for request in requests:
+            request.noted = True
+        return True
+
+    def answer(self) -> None:
+        """Obey remote commands."""
+        for heard in self.consumer.broker.hear():
+            request = self.mailbox.read(heard)
+            if request is None:
+                continue
+            self.clock.adjust(request.clock)
+            value = self.commands.obey(request)
+            reply = self.mailbox.answer(request, value, self.clock.forward())
+            if reply is not None:
+                self.consumer.broker.publish([reply])
+
+    def beat(self, now: float) -> None:
+        """Renew the lease, note what runs, take over from the dead."""
+        for node in self.heart.beat(self.consumer.broker, now):
+            log.warning("node %s is gone; what it held is back on its queues", node)
+        young = now - NOTE_AFTER
+        long = [
+            request
+            for running in self.pool.running()
+            if running.since < young
+            and (request := self.requests.get(running.request)) is not None
+            and not request.noted
+        ]
+        if long:
+            self._note_started(long)
+
+    def adjust(self, now: float) -> None:
+        """Fit the pool to the work, tell of trouble, and see whether the end has come."""
+        if self.autoscaler is not None and not self.stopping:
+            self.autoscaler.adjust(len(self.requests), now)
+        trouble = self.pool.trouble()
+        if trouble and trouble != self._trouble:
+            log.error("%s", trouble)
+        self._trouble = trouble
+        if not self.ready and self.line.up and self.pool.ready():
+            self.ready = True
+            worker_ready.send(sender=self)
+            log.info("%s ready in %.2f s", self.hostname, now - self.started_at)
+            self.on_ready()
+        self.done = self.shutdown.look(now)
+
+    def on_ready(self) -> None:
+        """Called once, when the node takes tasks; for whoever waits for it."""
+
+    # --- asked by others ------------------------------------------------------------------------
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the end has begun."""
+        return self.shutdown.stage is not None
+
+    def stop_warmly(self) -> None:
+        """Take nothing new, finish what runs, and go."""
+        if not self.stopping:
+            self.shutdown.warm()
+
+    def recall(self) -> list[Request]:
+        """Take back every request that has not begun."""
+        recalled = [self.requests.get(number) for number in self.pool.recall()]
+        return [request for request in recalled if request is not None] + self.scheduler.recall()
+
+    def reconsider(self, ids: set[str]) -> None:
+        """End requests that wait here and are among the (now revoked) ids."""
+        if not any(request.id in ids for request in self.requests.values()):
+            return
+        for request in self.recall():
+            if self.admission.still_wanted(request):
+                self.scheduler.hold(request)
+
+    def known_queue(self, name: str) -> Queue | None:
+        """Return a configured queue by name."""
+        return self.app.known_queue(name)  # type: ignore[no-any-return]
+
+    def broker_info(self) -> dict[str, Any]:
+        """Return the `broker` part of a stats reply; the password is not in it."""
+        return self.app.broker_info(self.consumer.connection.url)  # type: ignore[no-any-return]
+
+    def record(self) -> dict[str, Any]:
+        """Return what the registry says of this node."""
+        running = self.pool.running()
+        now = time.monotonic()
+        return {
+            "state": self.state(len(running)),
+            "pool": self.pool.name,
+            "slots": self.pool.size,
+            "busy": len(running),
+            "queues": sorted(self.consumer.queues),
+            "done": self.totals.done,
+            "failed": self.totals.failed,
+            "oldest_seconds": max((now - one.since for one in running), default=None),
+            "uptime_seconds": now - self.started_at,
+            "tasks": sorted(name for name in self.tasks if not name.startswith("celery.")),
+        }
+
+    def state(self, busy: int) -> str:
+        """Return the state word of this node."""
+        if self.stopping:
+            return "stopping"
+        if not self.ready:
+            return "starting"
+        return "busy" if busy >= self.pool.size else "ok"
