@@ -13,6 +13,7 @@ forked child, while SQLite's own note of them is; so connections are closed befo
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import sqlite3
@@ -149,6 +150,7 @@ class SqliteFile:
             os.close(os.open(self.path, flags, 0o660 if shared else 0o600))
 
     def _prepare(self, db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heeded only while the file is empty
         self._use_wal(db)
         db.execute(f"PRAGMA synchronous={self.synchronous}")
         db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
@@ -241,6 +243,15 @@ class SqliteFile:
                     db.execute("ROLLBACK")
                 raise
 
+    def shrink(self, pages: int = 1000) -> None:
+        """Give up to `pages` pages of 4 KiB back to the disk, if half of the file is empty."""
+        with self.read() as db:
+            free = db.execute("PRAGMA freelist_count").fetchone()[0]
+            used = db.execute("PRAGMA page_count").fetchone()[0] - free
+        if free > max(used, 10 * pages):
+            with self.write() as db:
+                db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+
     def _connected(self) -> sqlite3.Connection:
         if self._db is not None:
             return self._db
@@ -286,7 +297,11 @@ class SqliteFile:
         except sqlite3.Error as exc:
             self._raise(exc)
         except OSError as exc:
-            raise self.refused(f"cannot use {self.path}: {exc.strerror or exc}") from exc
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise self.gone(f"no space left on the disk of {self.path}") from exc
+            raise self.refused(
+                f"cannot use {self.path}: {exc.strerror or exc}; its folder must be writable"
+            ) from exc
 
     def _raise(self, exc: sqlite3.Error) -> NoReturn:
         """Raise `gone` or `refused` for an error of SQLite, naming the file and a cure."""

@@ -103,3 +103,12 @@ def _compiled(regex: str) -> re.Pattern[str]:
 def topic_matches(pattern: str, routing_key: str) -> bool:
     """Return whether the topic binding key `pattern` takes `routing_key`."""
     return _compiled(topic_regex(pattern)).match(routing_key) is not None
+
+
+def binding_takes(exchange_type: str, binding_key: str, routing_key: str) -> bool:
+    """Return whether a binding of such an exchange takes a message with `routing_key`."""
+    if exchange_type == "fanout":
+        return True
+    if exchange_type == "topic":
+        return topic_matches(binding_key, routing_key)
+    return binding_key == routing_key

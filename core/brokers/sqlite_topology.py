@@ -1,0 +1,124 @@
+"""Queues, exchanges and bindings of the SQLite broker: who gets a message, and by which number.
+
+Every method runs inside a read or write of the caller, on the connection it is handed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from sqlite3 import Connection
+
+from ..errors import BrokerError
+from ..wire.message import Publication
+from ..wire.queues import Queue, binding_takes
+
+#: Of the kinds AMQP knows, those a broker without headers of its own can serve.
+_EXCHANGE_TYPES = ("direct", "topic", "fanout")
+
+
+class Topology:
+    """What is declared, with a cache that is dropped when anybody changes it."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._ids: dict[str, int] = {}
+        self._bindings: dict[str, list[tuple[str, str, int]]] = {}
+
+    def refresh(self, db: Connection) -> None:
+        """Drop the cache if the file has changed since."""
+        number = db.execute("SELECT number FROM topology").fetchone()[0]
+        if number != self._number:
+            self._number = number
+            self._ids.clear()
+            self._bindings.clear()
+
+    def find(self, db: Connection, name: str) -> int | None:
+        """Return the number of a queue, None if there is none."""
+        found = self._ids.get(name)
+        if found is None:
+            row = db.execute("SELECT id FROM queue WHERE name = ?", (name,)).fetchone()
+            if row is None:
+                return None
+            found = self._ids[name] = int(row[0])
+        return found
+
+    def make(self, db: Connection, name: str) -> int:
+        """Return the number of a queue, making it if need be."""
+        found = self.find(db, name)
+        if found is None:
+            db.execute("INSERT INTO queue (name, used) VALUES (?, ?)", (name, time.monotonic()))
+            self._changed(db)
+            found = self.find(db, name)
+            assert found is not None
+        return found
+
+    def is_declared(self, db: Connection, queue: Queue) -> bool:
+        """Return whether declaring `queue` would change nothing."""
+        row = db.execute("SELECT id, expires, ttl FROM queue WHERE name = ?", (queue.name,))
+        found = row.fetchone()
+        if found is None or tuple(found[1:]) != (queue.expires, queue.message_ttl):
+            return False
+        if not queue.exchange.name:
+            return True
+        wanted = (queue.exchange.type, queue.routing_key, found[0])
+        return wanted in self._bindings_of(db, queue.exchange.name)
+
+    def declare(self, db: Connection, queue: Queue) -> None:
+        """Make queue, exchange and binding; where declarations differ, the last one holds."""
+        exchange = queue.exchange
+        if exchange.type not in _EXCHANGE_TYPES:
+            raise BrokerError(
+                f"exchange {exchange.name!r} of queue {queue.name!r} is of type {exchange.type!r},"
+                f" which this broker has not: choose {', '.join(_EXCHANGE_TYPES)}"
+            )
+        number = self.make(db, queue.name)
+        db.execute(
+            "UPDATE queue SET expires = ?, ttl = ?, used = ? WHERE id = ?",
+            (queue.expires, queue.message_ttl, time.monotonic(), number),
+        )
+        if exchange.name:
+            db.execute(
+                "INSERT OR REPLACE INTO exchange VALUES (?, ?)", (exchange.name, exchange.type)
+            )
+            db.execute(
+                "INSERT OR IGNORE INTO binding (exchange, queue, key) VALUES (?, ?, ?)",
+                (exchange.name, number, queue.routing_key),
+            )
+        self._changed(db)
+
+    def forget(self, db: Connection, number: int) -> None:
+        """Remove a queue and its bindings; while messages are on loan its name stays known."""
+        db.execute("DELETE FROM binding WHERE queue = ?", (number,))
+        db.execute(
+            "DELETE FROM queue WHERE id = ?"
+            " AND NOT EXISTS (SELECT 1 FROM message WHERE message.queue = queue.id)",
+            (number,),
+        )
+        self._changed(db)
+
+    def route(self, db: Connection, publication: Publication) -> Sequence[int]:
+        """Return the numbers of the queues that take it, each once."""
+        key = publication.routing_key
+        if not publication.exchange:
+            number = self._ids.get(key)
+            return (self.make(db, key) if number is None else number,)
+        bindings = self._bindings_of(db, publication.exchange)
+        found = [number for type_, bound, number in bindings if binding_takes(type_, bound, key)]
+        return list(dict.fromkeys(found))
+
+    def _bindings_of(self, db: Connection, exchange: str) -> list[tuple[str, str, int]]:
+        """Return the bindings of an exchange as (exchange type, binding key, queue number)."""
+        found = self._bindings.get(exchange)
+        if found is None:
+            found = self._bindings[exchange] = db.execute(
+                "SELECT exchange.type, binding.key, binding.queue FROM binding"
+                " JOIN exchange ON exchange.name = binding.exchange"
+                " WHERE binding.exchange = ? ORDER BY binding.queue",
+                (exchange,),
+            ).fetchall()
+        return found
+
+    def _changed(self, db: Connection) -> None:
+        db.execute("UPDATE topology SET number = number + 1")
+        self.refresh(db)
