@@ -86,3 +86,14 @@ def request_of(task: Any) -> Any | None:
         if running is task:
             return request
     return None
+
+
+def calling_task() -> tuple[Any, Any] | None:
+    """Return the (task, request) on whose behalf code runs now, or None.
+
+    That is the innermost task which was sent or run eagerly, not one called as a function.
+    """
+    for running in reversed(_running.get()):
+        if not running[1].called_directly:
+            return running
+    return None
