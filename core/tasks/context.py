@@ -89,6 +89,20 @@ class Context:
     returns is what is done.  A custom header reads as an attribute of its own name.
     """
 
+    id: str
+    args: Any
+    kwargs: Any
+    callbacks: list[Any] | None
+    errbacks: list[Any] | None
+    chain: list[Any] | None
+    chord: Any
+    headers: dict[str, Any] | None
+    hostname: str | None
+    deliveries: int
+    redelivered: bool
+    called_directly: bool
+    _limits: tuple[float | None, float | None]
+
     def __init__(self, fields: Mapping[str, Any] | None = None, /, **more: Any) -> None:
         self._children: list[Any] | None = None
         self._message: TaskMessage | None = None

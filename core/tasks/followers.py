@@ -126,7 +126,8 @@ class Followers:
             return []
 
     def _send_errbacks(self, errbacks: list[Any], request: Context) -> list[Publication]:
-        lineage = {"parent_id": request.id, "root_id": request.root_id or request.id}
+        lineage: dict[str, Any] = {"parent_id": request.id}
+        lineage["root_id"] = request.root_id or request.id
         with gather() as publications:
             group(errbacks, app=self.app).apply_async((request.id,), **lineage)
         return publications

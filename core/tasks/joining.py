@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -90,7 +90,7 @@ def arrivals(
     deadline: float | None,
     interval: float | None = None,
     on_interval: Callable[[], Any] | None = None,
-) -> closing[Iterator[tuple[str, Meta]]]:
+) -> closing[Generator[tuple[str, Meta]]]:
     """Return an iterator, to be closed, of (id, meta) of each task as it becomes ready.
 
     It ends when all are ready, or at `deadline`; what is ready already comes first.
@@ -105,7 +105,7 @@ def _arrivals(
     deadline: float | None,
     interval: float | None,
     on_interval: Callable[[], Any] | None,
-) -> Iterator[tuple[str, Meta]]:
+) -> Generator[tuple[str, Meta]]:
     outstanding = dict.fromkeys(task_ids)
     expected = list(outstanding)
     backend.expect(expected)
