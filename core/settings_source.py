@@ -177,6 +177,7 @@ class Source:
 
     def _read(self) -> None:
         ranked: dict[str, tuple[int, str]] = {}
+        all_written: list[str] = []
         keys = dir(self.holder) if self._open_minded else self.holder
         for written in keys:
             if not isinstance(written, str) or written.startswith("_"):
@@ -184,16 +185,18 @@ class Source:
             rank, key = self.names.rank(written)
             if key is None:
                 self._judge(written)
-            elif key not in ranked or rank < ranked[key][0]:
+                continue
+            all_written.append(written)
+            if key not in ranked or rank < ranked[key][0]:
                 ranked[key] = (rank, written)
         if not self.names.prefix:
-            self._reject_mixture(ranked)
+            self._reject_mixture(all_written)
         for key, (_, written) in ranked.items():
             self._take(key, written)
 
-    def _reject_mixture(self, ranked: dict[str, tuple[int, str]]) -> None:
+    def _reject_mixture(self, written: list[str]) -> None:
         try:
-            reject_mixture((written for _, written in ranked.values()), self._place())
+            reject_mixture(written, self._place())
         except ImproperlyConfigured as exc:
             self.errors.append(exc)
 
