@@ -1,0 +1,475 @@
+"""The Redis broker: Celery's queues on a Redis server, with leases beside them.
+
+Every step that must not be torn is one script (`redis_scripts`), names are in `redis_keys`, the
+connection in `redis_line`, who wakes us in `redis_bell`, routing in `redis_routing`, giving
+back in `redis_recovery`.  This file is the contract's order of verbs.
+
+Messages with a due time are published like others, since Celery peers look nowhere else; the
+worker parks them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from ..errors import BrokerConnectionError, BrokerError
+from ..wire.message import Publication
+from ..wire.queues import Queue
+from . import redis_scripts as scripts
+from .base import Broker, Delivery, Heard, NodeRecord, QueueStat
+from .redis_bell import Bell
+from .redis_keys import Keys
+from .redis_line import Line, command, pack
+from .redis_options import clean_tls, read_options, read_url
+from .redis_recovery import Recovery, history, name_in
+from .redis_routing import Routing
+
+#: Lease of an owner that receives without having registered (seconds).
+UNREGISTERED_LEASE = 60.0
+#: How often to look when nobody rings (seconds), and when the server cannot ring.
+IDLE_POLL, BLIND_POLL = 5.0, 0.1
+#: The oldest server that knows ZMSCORE, RPOP with a count and ZADD GT.
+OLDEST_SERVER = (6, 2)
+
+
+class RedisBroker(Broker):
+    """Celery's Redis transport, spoken with leases."""
+
+    holds_due = False
+    highest_priority_first = False
+
+    def __init__(
+        self, url: str, *, options: Mapping[str, Any] | None = None, owner: str | None = None
+    ) -> None:
+        super().__init__(url, options=options, owner=owner)
+        self._address = read_url(url)
+        self._settings = read_options(self.options)
+        clean_tls({**(self._settings.ssl or {}), **self._address.tls_options})
+        self._keys = Keys(self._settings, self._address.db)
+        self._routing = Routing(self._keys)
+        self._lease = UNREGISTERED_LEASE
+        self._word = uuid4().hex
+        self._fetches = 0
+        self._line: Line | None = None
+        self._pid = 0
+        self._forget_line()
+
+    def _forget_line(self) -> None:
+        """Start anew: what belonged to a connection ends with it."""
+        self._queues: list[str] = []
+        self._lists: list[bytes] = []
+        self._fetch_head = self._fetch_tail = b""
+        self._turn = 0
+        self._fanout: dict[str, str] = {}
+        self._fanout_heard: deque[Heard] = deque()
+        self._next_due: float | None = None
+
+    # --- the line ---------------------------------------------------------------------------
+
+    def open(self, timeout: float = 4.0) -> None:
+        if self._line is not None and self._line.alive and self._pid == os.getpid():
+            return
+        self.close()
+        line = Line(self._address, self._settings, timeout)
+        self._pid = os.getpid()
+        self._line = line
+        self._bell = Bell(line, self._keys, self._address, timeout)
+        self._recovery = Recovery(line, self._keys, self._routing)
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._bell.close()
+            self._line.close()
+            self._line = None
+        self._forget_line()
+
+    def fileno(self) -> int:
+        self._ready()
+        return self._bell.fileno()
+
+    def poll_interval(self) -> float:
+        if self._queues and self._line is not None and not self._bell.works:
+            return BLIND_POLL
+        if self._next_due is None:
+            return IDLE_POLL
+        return min(IDLE_POLL, max(0.0, self._next_due - time.monotonic()))
+
+    def _ready(self) -> Line:
+        """Return the open line; refuse if there is none, or if it is the parent's."""
+        if self._line is None:
+            raise BrokerConnectionError(f"the line to {self._address.shown} is closed: open it")
+        if self._pid != os.getpid():
+            raise BrokerError("this broker was opened before the fork: open another one")
+        return self._line
+
+    def _owner_needed(self, what: str) -> str:
+        if self.owner is None:
+            raise BrokerError(f"a broker without an owner may not {what}: give it one")
+        return self.owner
+
+    # --- queues -----------------------------------------------------------------------------
+
+    def declare(self, queue: Queue) -> None:
+        self._routing.declare(self._ready(), queue)
+
+    def delete(self, queue: str) -> int:
+        self._bell.forget(self._keys.lists(queue))
+        return self._routing.delete(self._ready(), queue)
+
+    def queues(self) -> list[QueueStat]:
+        """Return the numbers of every task queue; scans the database, so do not call it often."""
+        line, keys = self._ready(), self._keys
+        unacked, due = self._unacked_by_queue(), self._due_by_queue()
+        names = sorted({*self._routing.queue_names(line), *unacked, *due})
+        steps = len(keys.lists(""))
+        commands = [command(b"LLEN", key) for name in names for key in keys.lists(name)]
+        sizes = line.ask_all(commands) if commands else []
+        return [
+            QueueStat(
+                name=name,
+                ready=sum(sizes[steps * n : steps * (n + 1)]),
+                unacked=unacked[name],
+                due=due[name],
+            )
+            for n, name in enumerate(names)
+        ]
+
+    def _unacked_by_queue(self) -> Counter[str]:
+        line, keys = self._ready(), self._keys
+        owners = line.ask(b"ZRANGE", keys.leases, 0, -1)
+        counts: Counter[str] = Counter()
+        known: set[bytes] = set()
+        for owner in owners:
+            held = line.ask(b"HGETALL", keys.key("taskctl.owned.") + owner)
+            known.update(held[::2])
+            counts.update(keys.queue_of(origin.split(b" ", 3)[3]) for origin in held[1::2])
+        others = [tag for tag in line.ask(b"HKEYS", keys.unacked) if tag not in known]
+        for start in range(0, len(others), 200):
+            for entry in line.ask(b"HMGET", keys.unacked, *others[start : start + 200]):
+                counts.update(_target_of(entry))
+        return counts
+
+    def _due_by_queue(self) -> Counter[str]:
+        found = self._ready().ask(b"HGETALL", self._keys.due_counts)
+        counts: Counter[str] = Counter()
+        for key, count in zip(found[::2], found[1::2], strict=True):
+            counts[self._keys.queue_of(key)] += int(count)
+        return counts
+
+    def size(self, queue: str) -> int:
+        return sum(self._ready().ask_all([command(b"LLEN", k) for k in self._keys.lists(queue)]))
+
+    def peek(self, queue: str, limit: int = 50) -> list[bytes]:
+        if limit <= 0:
+            return []
+        shown: list[bytes] = []
+        for key in self._keys.lists(queue):
+            shown += self._ready().ask(b"LRANGE", key, len(shown) - limit, -1)[::-1]
+            if len(shown) == limit:
+                break
+        return shown
+
+    def purge(self, queue: str) -> int:
+        lists = self._keys.lists(queue)
+        commands = [command(b"LLEN", key) for key in lists]
+        return sum(self._ready().transact([*commands, command(b"DEL", *lists)])[:-1])
+
+    # --- messages ---------------------------------------------------------------------------
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        line = self._ready()
+        targets = self._routing.targets(line, publications)
+        if targets:
+            line.transact(self._routing.pushes(targets))
+
+    def subscribe(self, queue: Queue) -> None:
+        """Declare `queue` and let `receive` take from it.
+
+        A queue of a fanout exchange hears what is published from now on, as in Celery; such
+        deliveries are nobody's loan: they cannot be lost, given back or parked.
+        """
+        self._refuse_old_servers()
+        self.declare(queue)
+        if queue.exchange.type == "fanout" and queue.exchange.name:
+            self._fanout[queue.exchange.name] = queue.name
+            self._bell.listen(queue.exchange.name, "#", self._fanout_heard)
+        elif queue.name not in self._queues:
+            self._queues.append(queue.name)
+            self._prepare_fetch()
+
+    def _refuse_old_servers(self) -> None:
+        try:
+            facts = self._ready().ask(b"INFO", b"server").decode("utf-8", "replace")
+        except BrokerConnectionError:
+            raise
+        except BrokerError:
+            return  # a server behind a proxy that will not say
+        version = facts.partition("redis_version:")[2].partition("\r\n")[0]
+        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        if numbers and numbers < OLDEST_SERVER:
+            raise BrokerError(f"{self._address.shown} runs Redis {version}: 6.2 or newer is needed")
+
+    def unsubscribe(self, queue: str) -> None:
+        for exchange in [name for name, bound in self._fanout.items() if bound == queue]:
+            del self._fanout[exchange]
+            self._bell.stop_listening(self._fanout_heard, exchange)
+        if queue in self._queues:
+            self._queues.remove(queue)
+            self._bell.forget(self._keys.lists(queue))
+            self._prepare_fetch()
+
+    def _prepare_fetch(self) -> None:
+        """Pack what stays the same from one fetch to the next."""
+        keys, owner = self._keys, self.owner or ""
+        self._lists = keys.lists_by_step(self._queues)
+        self._turn = 0
+        table = [*self._loan_keys(owner), *self._due_keys(), *self._lists]
+        ends: list[str | int] = [owner, self._lease, len(self._queues)]  # type: ignore[list-item]
+        for queue in self._queues:
+            ends += [f', "", {json.dumps(queue)}]', self._routing.expires_ms(queue)]
+        head = [b"EVALSHA", scripts.FETCH.sha, len(table), *table]
+        self._fetch_head = b"*%d\r\n%b" % (len(head) + 3 + len(ends), pack(head))
+        self._fetch_tail = pack(ends)
+
+    def _loan_keys(self, owner: str) -> list[bytes]:
+        return self._recovery.of_owner(owner)
+
+    def _due_keys(self) -> list[bytes]:
+        keys = self._keys
+        return [keys.due, keys.due_messages, keys.due_tasks, keys.due_counts]
+
+    def receive(self, limit: int) -> list[Delivery]:
+        """As the contract says; `receive(0)` takes nothing and quiets the descriptor."""
+        self._owner_needed("receive")
+        self._ready()
+        bell = self._bell
+        bell.pump()
+        deliveries = self._from_fanout(limit)
+        bell.answered()
+        if self._queues and len(deliveries) < limit:
+            deliveries += self._fetch(limit - len(deliveries))
+            # Between a short fetch and the look something may come: then fetch again, but not
+            # for ever against a busy publisher and quick peers.
+            for _ in range(3):
+                if len(deliveries) >= limit or bell.arm(self._lists):
+                    break
+                deliveries += self._fetch(limit - len(deliveries))
+            else:
+                bell.ring(self._lists[0])
+        bell.settle()
+        return deliveries
+
+    def _fetch(self, limit: int) -> list[Delivery]:
+        self._fetches += 1
+        word = f"{self._word}.{self._fetches}"
+        packed = self._fetch_head + pack((limit, self._turn, word)) + self._fetch_tail
+        reply: bytes = self._ready().run_packed(scripts.FETCH, packed)
+        end = reply.index(b"\n")
+        due, *numbers = reply[:end].split(b" ")
+        self._next_due = None if due == b"-1" else time.monotonic() + float(due)
+        at = end + 1
+        deliveries = []
+        places = iter(map(int, numbers))
+        place = -1
+        for place, tag_size, size in zip(places, places, places, strict=True):
+            middle = at + tag_size
+            envelope = reply[middle : middle + size]
+            deliveries_before, redelivered = history(envelope)
+            deliveries.append(
+                Delivery(
+                    tag=reply[at:middle].decode("ascii"),
+                    queue=self._queues[place],
+                    envelope=envelope,
+                    deliveries=deliveries_before,
+                    redelivered=redelivered,
+                )
+            )
+            at = middle + size
+        self._turn = (place + 1) % len(self._queues) if deliveries else self._turn
+        return deliveries
+
+    def _from_fanout(self, limit: int) -> list[Delivery]:
+        deliveries = []
+        while self._fanout_heard and len(deliveries) < limit:
+            heard = self._fanout_heard.popleft()
+            queue = self._fanout.get(heard.exchange)
+            if queue is not None:
+                tag = f"fanout.{uuid4().hex}"
+                deliveries.append(Delivery(tag=tag, queue=queue, envelope=heard.envelope))
+        return deliveries
+
+    def ack(self, tags: Sequence[str], publications: Sequence[Publication] = ()) -> None:
+        line = self._ready()
+        targets = self._routing.targets(line, publications) if publications else []
+        if self.owner is None:
+            if targets:
+                line.transact(self._routing.pushes(targets))
+            return
+        if not tags and not targets:
+            return
+        arguments: list[Any] = [self.owner, self._lease, len(tags), *tags]
+        for target in targets:
+            arguments += target
+        line.run(scripts.ACK, self._loan_keys(self.owner), arguments)
+        expiries = self._routing.expiries({key for verb, key, _ in targets if verb == b"LPUSH"})
+        if expiries:
+            line.ask_all(expiries)
+
+    def reject(self, tags: Sequence[str], *, requeue: bool, lost: bool = False) -> None:
+        if not requeue:
+            self.ack(tags)
+        elif self.owner is not None:
+            known = [tag.encode("utf-8", "surrogatepass") for tag in tags]
+            self._recovery.give_back(self.owner, self._lease, known, lost=lost)
+
+    def park(self, tag: str, due: float, task_id: str) -> None:
+        owner = self._owner_needed("park")
+        reply = self._ready().run(
+            scripts.PARK,
+            [*self._loan_keys(owner)[:4], *self._due_keys()],
+            [tag, repr(float(due)), task_id],
+        )
+        if reply is not None:
+            soonest = time.monotonic() + float(reply)
+            self._next_due = min(soonest, self._next_due or soonest)
+
+    def parked(self, limit: int = 1000) -> list[tuple[float, bytes]]:
+        found: list[tuple[float, bytes]] = []
+        start = 0
+        while len(found) < limit:
+            page = self._ready().ask(b"ZRANGE", self._keys.due, start, start + 999, b"WITHSCORES")
+            if not page:
+                break
+            records = self._ready().ask(b"HMGET", self._keys.due_messages, *page[::2])
+            for due, record in zip(page[1::2], records, strict=True):
+                if record is not None:
+                    list_key, envelope = _parked(record)
+                    if self._keys.queue_of(list_key) in self._queues:
+                        found.append((float(due), envelope))
+            start += 1000
+        return found[:limit]
+
+    def cancel_parked(self, task_ids: Iterable[str]) -> list[bytes]:
+        wanted = list(task_ids)
+        if not wanted:
+            return []
+        return list(self._ready().run(scripts.CANCEL_PARKED, self._due_keys(), wanted))
+
+    def take(self, queue: str, limit: int = 100) -> list[bytes]:
+        """As the contract says; the descriptor becomes readable when another message comes."""
+        lists = self._keys.lists(queue)
+        self._routing.keep_alive(self._ready())
+        self._bell.pump()
+        self._bell.answered(lists)
+        taken: list[bytes] = []
+        while True:
+            for key in lists:
+                if len(taken) < limit:
+                    taken += self._ready().ask(b"RPOP", key, limit - len(taken)) or ()
+            if len(taken) >= limit or self._bell.arm(lists):
+                break
+        expiries = self._routing.expiries(set(lists))
+        if expiries:
+            self._ready().ask_all(expiries)
+        self._bell.settle()
+        return taken
+
+    # --- broadcasts ---------------------------------------------------------------------------
+
+    def broadcast(self, exchange: str, routing_key: str, envelope: bytes) -> None:
+        self._routing.declare_fanout(exchange)
+        self._ready().ask(b"PUBLISH", self._keys.channel(exchange, routing_key), envelope)
+
+    def listen(self, exchange: str, pattern: str = "") -> None:
+        self._ready()
+        self._routing.declare_fanout(exchange)
+        self._bell.listen(exchange, pattern, self._bell.heard)
+
+    def hear(self, limit: int = 100) -> list[Heard]:
+        self._ready()
+        self._bell.pump()
+        waiting = self._bell.heard
+        heard = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+        self._bell.settle()
+        return heard
+
+    # --- leases -------------------------------------------------------------------------------
+
+    def register(self, name: str, record: Mapping[str, Any], lease: float) -> None:
+        owner = self._owner_needed("register")
+        line = self._ready()
+        if lease != self._lease:
+            self._lease = lease
+            self._prepare_fetch()
+        text = json.dumps({"name": name, "record": dict(record)})
+        keys = [*self._loan_keys(owner), self._keys.nodes]
+        line.run(scripts.REGISTER, keys, [owner, lease, text])
+        self._routing.keep_alive(line)
+        self._bell.probe()
+
+    def retire(self) -> None:
+        """As the contract says; the last owner also puts held messages back on their lists,
+        where a fleet of Celery workers finds them."""
+        owner = self._owner_needed("retire")
+        self._recovery.give_back_all(owner, self._lease)
+        _, living = self._recovery.bury(owner, "own")
+        if not living:
+            while self._ready().run(scripts.RELEASE, self._due_keys(), [500]):
+                self._next_due = None
+
+    def nodes(self) -> list[NodeRecord]:
+        keys = self._keys
+        clock, records, leases = self._ready().transact(
+            [
+                command(b"TIME"),
+                command(b"HGETALL", keys.nodes),
+                command(b"ZRANGE", keys.leases, 0, -1, b"WITHSCORES"),
+            ]
+        )
+        now = int(clock[0]) + int(clock[1]) / 1e6
+        deadlines = dict(zip(leases[::2], map(float, leases[1::2]), strict=True))
+        nodes = []
+        for owner, text in zip(records[::2], records[1::2], strict=True):
+            said, _, body = text.partition(b"\n")
+            nodes.append(
+                NodeRecord(
+                    name=name_in(text),
+                    owner=owner.decode("utf-8", "surrogatepass"),
+                    record=json.loads(body)["record"],
+                    age=max(0.0, now - float(said)),
+                    alive=deadlines.get(owner, 0.0) >= now,
+                )
+            )
+        return sorted(nodes, key=lambda node: node.name)
+
+    def started(self, tags: Sequence[str]) -> None:
+        """As the contract says; the server's answer is read with the next command's."""
+        owner = self._owner_needed("start")
+        if tags:
+            self._ready().post(b"SADD", self._keys.started(owner), *tags)
+
+    def reclaim(self) -> list[str]:
+        self._ready()
+        return self._recovery.reclaim()
+
+
+def _parked(record: bytes) -> tuple[bytes, bytes]:
+    """Return (list, envelope) of a held message's record."""
+    head, _, rest = record.partition(b"\n")
+    list_size, task_size = map(int, head.split(b" "))
+    return rest[:list_size], rest[list_size + task_size :]
+
+
+def _target_of(entry: bytes | None) -> list[str]:
+    """Return the queue of a loan that a Celery worker holds, if its entry tells."""
+    try:
+        _, exchange, routing_key = json.loads(entry or b"")
+    except (ValueError, TypeError):
+        return []
+    return [routing_key or exchange] if isinstance(routing_key or exchange, str) else []

@@ -1,0 +1,225 @@
+"""Which lists and channels a message goes to: exchanges, bindings, and queues that expire.
+
+Redis does not know the type of an exchange: each process knows those it declared, and takes any
+other for a direct one, as Celery does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ..errors import BrokerError
+from ..wire.message import Publication
+from ..wire.queues import Queue
+from . import redis_scripts as scripts
+from .redis_keys import (
+    BINDING,
+    BINDING_EXPIRES_FACTOR,
+    MIN_BINDING_TTL_MS,
+    PERMANENT_BINDING,
+    Keys,
+)
+from .redis_line import Line, command
+
+#: How often bindings of queues that are gone are cleared away (seconds), and how many at once;
+#: kombu's numbers.
+SWEEP_EVERY = 60.0
+SWEEP_LIMIT = 100
+
+
+class Routing:
+    """What this process has declared, and what follows from it."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._types: dict[str, str] = {}
+        self._expiring: dict[str, Queue] = {}
+        self._refreshed: dict[str, float] = {}
+        self._swept = 0.0
+
+    # --- declaring --------------------------------------------------------------------------
+
+    def declare(self, line: Line, queue: Queue) -> None:
+        """Bind a queue to its exchange, for good or for as long as somebody repeats it."""
+        exchange, keys = queue.exchange, self._keys
+        if exchange.name:
+            self._types[exchange.name] = exchange.type
+        commands = []
+        member = keys.member(exchange.type, queue.routing_key, queue.name)
+        if queue.expires is None:
+            self._expiring.pop(queue.name, None)
+            commands.append(command(b"SADD", keys.queues, queue.name))
+            if exchange.name:
+                commands += [
+                    command(b"SADD", keys.binding(exchange.name), member),
+                    command(b"SADD", keys.permanent_binding(exchange.name), member),
+                ]
+            line.transact(commands)
+            return
+        self._expiring[queue.name] = queue
+        if exchange.name:
+            line.run(
+                scripts.BIND_FOR_A_WHILE,
+                [keys.binding(exchange.name), keys.binding_deadlines],
+                [member, exchange.name, self._lifetime_ms(queue)],
+            )
+        self._refreshed[queue.name] = time.monotonic()
+
+    def declare_fanout(self, exchange: str) -> None:
+        """Note that this exchange's messages go by pub/sub."""
+        self._types.setdefault(exchange, "fanout")
+
+    def expires_ms(self, queue: str) -> int:
+        """Return after how long unused the queue goes away; 0 if never, or not known here."""
+        found = self._expiring.get(queue)
+        return 0 if found is None or found.expires is None else max(1, int(found.expires * 1000))
+
+    def _lifetime_ms(self, queue: Queue) -> int:
+        return max(BINDING_EXPIRES_FACTOR * self.expires_ms(queue.name), MIN_BINDING_TTL_MS)
+
+    def keep_alive(self, line: Line) -> None:
+        """Repeat what would expire, and clear away what did; call often, it does little."""
+        if not self._expiring:
+            return
+        now = time.monotonic()
+        for queue in list(self._expiring.values()):
+            if now - self._refreshed[queue.name] > self._lifetime_ms(queue) / 3000:
+                self.declare(line, queue)
+        if now - self._swept > SWEEP_EVERY:
+            self._swept = now
+            line.run(
+                scripts.SWEEP_BINDINGS,
+                [self._keys.binding_deadlines],
+                [self._keys.key(BINDING), self._keys.key(PERMANENT_BINDING), SWEEP_LIMIT],
+            )
+
+    def delete(self, line: Line, queue: str) -> int:
+        """Remove a queue, its messages and every binding of it; return how many messages."""
+        keys = self._keys
+        lists = keys.lists(queue)
+        commands = [command(b"LLEN", key) for key in lists]
+        commands += [command(b"DEL", *lists), command(b"SREM", keys.queues, queue)]
+        for exchange, members in self._bindings_of(line, queue).items():
+            commands += [
+                command(b"SREM", keys.binding(exchange), *members),
+                command(b"SREM", keys.permanent_binding(exchange), *members),
+            ]
+        self._expiring.pop(queue, None)
+        return sum(line.transact(commands)[: len(lists)])
+
+    def _bindings_of(self, line: Line, queue: str) -> dict[str, list[bytes]]:
+        """Return exchange -> bindings of one queue; a private one has but the one we made."""
+        private = self._expiring.get(queue)
+        if private is not None:
+            exchange = private.exchange
+            member = self._keys.member(exchange.type, private.routing_key, queue)
+            return {exchange.name: [member]} if exchange.name else {}
+        found = {}
+        for name, members in self.bindings(line).items():
+            mine = [m for m in members if _queue_in(m, self._keys.options.sep) == queue]
+            if mine:
+                found[name] = mine
+        return found
+
+    def bindings(self, line: Line) -> dict[str, list[bytes]]:
+        """Return exchange -> bindings, of everybody at this broker."""
+        start = self._keys.key(BINDING)
+        found = [key for key in scan(line, start, b"set") if key.startswith(start)]
+        if not found:
+            return {}
+        members = line.ask_all([command(b"SMEMBERS", key) for key in found])
+        names = [key[len(start) :].decode("utf-8", "surrogatepass") for key in found]
+        return dict(zip(names, members, strict=True))
+
+    def queue_names(self, line: Line) -> set[str]:
+        """Return every task queue that is declared, bound, or holds messages.
+
+        Mailboxes, event queues and queues that expire are private to one process.
+        """
+        keys = self._keys
+        names = {raw.decode("utf-8", "surrogatepass") for raw in line.ask(b"SMEMBERS", keys.queues)}
+        for exchange, members in self.bindings(line).items():
+            if not exchange.endswith(".pidbox") and not exchange.startswith("celeryev"):
+                names.update(_queue_in(member, keys.options.sep) for member in members)
+        lists = [key for key in scan(line, keys.prefix, b"list") if key.startswith(keys.prefix)]
+        lives = line.ask_all([command(b"PTTL", key) for key in lists]) if lists else []
+        names.update(keys.queue_of(key) for key, ttl in zip(lists, lives, strict=True) if ttl < 0)
+        return {
+            name
+            for name in names
+            if name and not name.endswith(".pidbox") and name not in self._expiring
+        }
+
+    # --- routing ----------------------------------------------------------------------------
+
+    def queues_for(self, line: Line, exchange: str, routing_key: str) -> list[str]:
+        """Return the queues a message goes to."""
+        if not exchange:
+            return [routing_key]
+        members = line.ask(b"SMEMBERS", self._keys.binding(exchange))
+        return self._keys.routed(members, self._types.get(exchange, "direct"), routing_key)
+
+    def targets(
+        self, line: Line, publications: Sequence[Publication]
+    ) -> list[tuple[bytes, bytes, bytes]]:
+        """Return (LPUSH or PUBLISH, list or channel, envelope) for every copy to send."""
+        targets = []
+        tables = self._tables(line, publications)
+        for one in publications:
+            kind = self._types.get(one.exchange, "direct")
+            if not one.exchange:
+                if not one.routing_key:
+                    raise BrokerError("a message without exchange needs a queue as routing key")
+                key = self._keys.list_of(one.routing_key, one.priority)
+                targets.append((b"LPUSH", key, one.envelope))
+            elif kind == "fanout":
+                channel = self._keys.channel(one.exchange, one.routing_key)
+                targets.append((b"PUBLISH", channel, one.envelope))
+            else:
+                for queue in self._keys.routed(tables[one.exchange], kind, one.routing_key):
+                    key = self._keys.list_of(queue, one.priority)
+                    targets.append((b"LPUSH", key, one.envelope))
+        return targets
+
+    def _tables(self, line: Line, publications: Sequence[Publication]) -> dict[str, list[bytes]]:
+        names = {one.exchange for one in publications if one.exchange}
+        tables = sorted(name for name in names if self._types.get(name) != "fanout")
+        if not tables:
+            return {}
+        replies = line.ask_all([command(b"SMEMBERS", self._keys.binding(name)) for name in tables])
+        return dict(zip(tables, replies, strict=True))
+
+    def pushes(self, targets: Sequence[tuple[bytes, bytes, bytes]]) -> list[bytes]:
+        """Return commands for these targets; neighbours for one list become one command."""
+        commands, run = [], []
+        for place, (verb, key, envelope) in enumerate(targets):
+            run.append(envelope)
+            following = targets[place + 1] if place + 1 < len(targets) else None
+            if verb == b"PUBLISH" or following is None or following[:2] != (verb, key):
+                commands.append(command(verb, key, *run))
+                run = []
+        return commands + self.expiries({key for verb, key, _ in targets if verb == b"LPUSH"})
+
+    def expiries(self, lists: set[bytes]) -> list[bytes]:
+        """Return the commands that keep these lists for as long as their queues are declared."""
+        if not self._expiring:
+            return []
+        ages = [(key, self.expires_ms(self._keys.queue_of(key))) for key in sorted(lists)]
+        return [command(b"PEXPIRE", key, age) for key, age in ages if age]
+
+
+def scan(line: Line, start: bytes, kind: bytes) -> list[bytes]:
+    """Return the keys of one type beginning with `start`; long where the database is large."""
+    glob = b"".join(b"\\" + bytes([c]) if c in b"[]*?\\^" else bytes([c]) for c in start) + b"*"
+    found: set[bytes] = set()
+    cursor = b"0"
+    while True:
+        cursor, keys = line.ask(b"SCAN", cursor, b"MATCH", glob, b"COUNT", 5000, b"TYPE", kind)
+        found.update(keys)
+        if cursor == b"0":
+            return sorted(found)
+
+
+def _queue_in(member: bytes, separator: str) -> str:
+    return member.decode("utf-8", "surrogatepass").rpartition(separator)[2]
