@@ -1,0 +1,45 @@
+"""Pools: what runs work.  Chooses one by name; may import tasks (child alone), wire and ground."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import ImproperlyConfigured
+from .base import Pool, PoolError, Running, Serve, Started, Work
+
+__all__ = ["NAMES", "Pool", "PoolError", "Running", "Serve", "Started", "Work", "open_pool"]
+
+log = logging.getLogger("taskctl.pool")
+
+#: Name as in `--pool`: the sibling's file and class.
+_POOLS = {
+    "prefork": ("prefork", "PreforkPool"),
+    "processes": ("prefork", "PreforkPool"),
+    "solo": ("solo", "SoloPool"),
+    "threads": ("threads", "ThreadsPool"),
+}
+NAMES = ("prefork", "solo", "threads")
+
+
+def open_pool(name: str, size: int, boot: Callable[[int], Serve], **options: Any) -> Pool:
+    """Return the pool of that name, open; `options` are those of `Pool`.
+
+    Raises ImproperlyConfigured for an unknown name, PoolError when it cannot start.
+    """
+    if name not in _POOLS:
+        choices = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
+        raise ImproperlyConfigured(f"unknown pool {name!r}: choose {choices}")
+    stem, class_name = _POOLS[name]
+    kind = getattr(importlib.import_module(f".{stem}", __name__), class_name)
+    pool: Pool = kind(size, boot, **options)
+    if not pool.can_kill and (pool.max_tasks or pool.max_memory_kib):
+        log.warning(
+            "the %s pool has no children to replace: "
+            "max tasks and max memory per child have no effect",
+            pool.name,
+        )
+    pool.open()
+    return pool

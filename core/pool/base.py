@@ -12,15 +12,20 @@ from typing import Any
 
 import msgspec
 
+from ..errors import TaskctlError
 from ..wire.outcome import Outcome
+
+
+class PoolError(TaskctlError):
+    """Raised when a pool cannot run at all, or is asked for what it cannot be."""
 
 
 class Work(msgspec.Struct, array_like=True, kw_only=True):
     """One request on its way to a child.
 
-    `request` is the parent's number for it, unique while it lives.  Times are seconds (float);
-    `soft` and `hard` limits are None when there is none.  `announce` asks for a `Started` record
-    when it begins; `describe` asks for the texts of the outcome (logs, events).
+    `request` is the parent's number for it, 0 or more, unique while it lives.  Times are
+    seconds (float); `soft` and `hard` limits are None when there is none.  `announce` asks for a
+    `Started` record when it begins; `describe` asks for the texts of the outcome (logs, events).
     """
 
     request: int
@@ -87,7 +92,7 @@ class Pool(ABC):
     def open(self) -> None:
         """Start the children; they may still be booting when this returns.
 
-        Raises PoolError (see prefork) only when no child can be made at all.
+        Raises PoolError only when no child can be made at all.
         """
 
     @abstractmethod
@@ -114,11 +119,16 @@ class Pool(ABC):
 
     @abstractmethod
     def recall(self) -> list[int]:
-        """Take back every request that no child has begun; return their numbers in order."""
+        """Take back every request that no child has begun; return their numbers in order.
+
+        Once more after `close`: what a child had in its hands, but not begun, when it was
+        killed.  Every request submitted ends in one outcome, or is recalled.
+        """
 
     @abstractmethod
     def filenos(self) -> list[int]:
-        """Return the descriptors that are readable when `collect` has something."""
+        """Return the descriptors that are readable when `collect` has something; they stay the
+        same from `open` to `close`."""
 
     @abstractmethod
     def kill(self, request: int, signum: int) -> bool:
@@ -127,7 +137,8 @@ class Pool(ABC):
 
     @abstractmethod
     def resize(self, size: int) -> None:
-        """Grow at once; shrink as children become idle.  Raises ValueError below 0."""
+        """Grow at once; shrink as children become idle.  Raises ValueError below 0, and
+        PoolError above what this kind of pool can hold."""
 
     @abstractmethod
     def pids(self) -> list[int]:
@@ -136,6 +147,10 @@ class Pool(ABC):
     @abstractmethod
     def ready(self) -> bool:
         """Return whether at least one child has booted and can serve."""
+
+    def trouble(self) -> str | None:
+        """Return why children cannot start, in one line, or None while all is well."""
+        return None
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
