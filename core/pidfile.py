@@ -270,4 +270,3 @@ def _is_at(fd: int, path: str | os.PathLike[str]) -> bool:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
-

@@ -15,7 +15,11 @@ import time
 from pathlib import Path
 
 _PROC = sys.platform.startswith("linux")
-#: Field numbers of /proc/PID/stat after the closing bracket of the name, proc(5): state is 3, starttime 22.
+if not _PROC:
+    # 30 ms that `multi status` need not pay where there is /proc.
+    import psutil  # type: ignore[import-untyped, unused-ignore]
+
+#: Fields of /proc/PID/stat counted from behind the name; proc(5) calls them 3 and 22.
 _STATE, _STARTTIME = 0, 19
 #: Zombie and dead: the program is over, its parent has not looked yet.
 _OVER = frozenset("ZXx")
@@ -109,8 +113,6 @@ def _boot_id() -> str:
 
 
 def _psutil_birth(pid: int) -> str | None:
-    import psutil  # only where /proc is absent: it costs 30 ms that `multi status` need not pay
-
     try:
         process = psutil.Process(pid)
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):

@@ -214,6 +214,12 @@ GLOBAL_OPTIONS: tuple[Option, ...] = (
     Option(("--skip-checks",), "flag", GLOBAL, "skip Django's system checks"),
     Option(("-C", "--no-color"), "flag", GLOBAL, "no colour"),
     Option(
-        ("--color",), "choice", GLOBAL, "when to colour", "WHEN", "auto", ("auto", "always", "never")
+        ("--color",),
+        "choice",
+        GLOBAL,
+        "when to colour",
+        "WHEN",
+        "auto",
+        ("auto", "always", "never"),
     ),
 )

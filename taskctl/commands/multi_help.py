@@ -1,0 +1,51 @@
+"""The help of `taskctl multi`: its grammar is its own, so its help is too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from taskctl.multi.grammar import OWN_OPTIONS
+
+_INTRO = """\
+Usage: taskctl [GLOBAL] multi COMMAND [NAMES | N] [OPTIONS] [-- ARGS]
+
+  Start, stop, restart and look at several nodes on this host.
+
+  $ taskctl multi start 3 -A proj -l INFO -Q:1-2 images -Q:3 video
+  $ taskctl multi restart 3 --rolling
+
+Commands:
+  start     start nodes, wait until each is ready
+  stop      tell nodes to stop; stopwait (or stop --wait) waits until they are down
+  restart   stop nodes and start each as soon as it is down; names are enough
+  kill      kill nodes at once
+  status    how each node is; exit 0 all ready, 3 some, 69 none
+  logs      the last lines of each log; -f follows, -n N lines
+  forget    drop the record of nodes
+  show      the command line of each node
+  names     the full names
+  expand    expand a template for each node: multi expand %n.pid 3
+  get       the arguments of one node: multi get w1 w1 w2
+  help      this text
+
+Names: a number N stands for celery1 ... celeryN; else each word is a name. `x` becomes
+  x@HOST; a name with @ is taken as it is (%h host, %n its first label, %d domain).
+  stop, restart, status and logs without names mean all nodes on record.
+
+Options that are not multi's own go to each node. For some nodes only: -c:1 10, -Q:1-3 a,b,
+  -l:foo,bar DEBUG; numbers are positions, ranges go with a number of nodes. What stands
+  after -- goes to each node as it is.
+
+Templates (--pidfile, --logfile, --statedb, --schedule, --health-file): %n short name,
+  %h and %p full name, %d host, %i and %I number of the child (left to the worker), %% percent.
+"""
+
+
+def help_lines() -> Iterator[str]:
+    """Return the help, line by line, at most 100 columns wide."""
+    yield from _INTRO.splitlines()
+    yield ""
+    yield "Options of multi:"
+    for option in OWN_OPTIONS:
+        names = ", ".join(option.names) + (f" {option.metavar}" if option.takes_value else "")
+        yield f"  {names:<24}  {option.help}"
