@@ -277,7 +277,7 @@ def _place(exc: BaseException) -> tuple[str | None, int | None]:
     """Return file and line in the user's code where an exception came from."""
     if isinstance(exc, SyntaxError) and exc.filename:
         return exc.filename, exc.lineno
-    places = []
+    places: list[tuple[str, int]] = []
     step = exc.__traceback__
     while step is not None:
         path = step.tb_frame.f_code.co_filename
@@ -285,7 +285,7 @@ def _place(exc: BaseException) -> tuple[str | None, int | None]:
             places.append((path, step.tb_lineno))
         step = step.tb_next
     users = [place for place in places if _is_users(place[0])]
-    return (users or places or [(None, None)])[-1]
+    return (users or places)[-1] if places else (None, None)
 
 
 def _is_users(path: str) -> bool:
