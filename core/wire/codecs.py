@@ -63,7 +63,7 @@ def _reduce(value: Any) -> Any:
 
 _REVIVERS: dict[str, Callable[[Any], Any]] = {
     "datetime": lambda v: datetime.fromisoformat(v),
-    "date": lambda v: date.fromisoformat(v),
+    "date": lambda v: datetime.fromisoformat(v).date(),
     "time": lambda v: time.fromisoformat(v),
     "decimal": Decimal,
     "uuid": lambda v: uuid.UUID(**v),
@@ -187,8 +187,8 @@ def decode(
         if codec is not None:
             return codec.decode(data)
         return data if content_encoding == "binary" else data.decode(content_encoding)
-    except ImproperlyConfigured:
-        raise
+    except ImproperlyConfigured as exc:  # a driver is missing here: no fault of the message
+        raise DecodeError(f"cannot read {content_type}: {exc}") from exc
     except Exception as exc:
         raise DecodeError(f"body is not {content_type}: {exc}") from exc
 

@@ -88,6 +88,9 @@ def made_up_class(name: str, module: str) -> type[Exception]:
 
 # --- pickles --------------------------------------------------------------------------------
 
+#: Must equal kombu 5.7 serialization.py pickle_protocol.
+_PICKLE_PROTOCOL = 4
+
 
 class _Pickler(pickle.Pickler):
     """Writes our classes by Celery's names, as a call of the standard library's resolve_name."""
@@ -120,7 +123,7 @@ def _resolve(path: str) -> Any:
 def pickle_encode(value: Any) -> bytes:
     """Return the pickle of `value`; signatures and our errors bear Celery's names."""
     buffer = io.BytesIO()
-    _Pickler(buffer, 5).dump(value)
+    _Pickler(buffer, _PICKLE_PROTOCOL).dump(value)
     return buffer.getvalue()
 
 

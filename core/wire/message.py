@@ -133,7 +133,7 @@ def unpack_body(body: Any, body_encoding: str | None, content_encoding: str) -> 
                 raise DecodeError(f"message body is not base64: {exc}") from exc
         try:
             return body.encode("utf-8" if content_encoding == "binary" else content_encoding)
-        except (LookupError, UnicodeEncodeError) as exc:
+        except (LookupError, ValueError) as exc:
             raise DecodeError(f"message body is not {content_encoding}: {exc}") from exc
     if isinstance(body, dict | list):  # a hand-written message: the decoded body itself
         return json.dumps(body).encode()
@@ -153,5 +153,5 @@ def mark_redelivered(envelope: bytes, deliveries: int | None = None) -> bytes:
         if deliveries is not None:
             parts["headers"]["x-delivery-count"] = deliveries
         return json.dumps(parts).encode("ascii")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return envelope

@@ -85,24 +85,36 @@ def direct_queue(name: str, **options: Any) -> Queue:
     return Queue(name=name, exchange=Exchange(name=name), routing_key=name, **options)
 
 
+#: What stands for one word of a topic binding key; every other word stands for itself.
+_WILDCARDS = {"*": r"[^\.]+", "#": ".*?"}
+
+
 @lru_cache(maxsize=1024)
 def topic_regex(pattern: str) -> str:
     """Return the regular expression of a topic binding key, as kombu stores it in Redis.
 
-    Source: kombu virtual exchange `TopicExchange`: `.` is literal, `*` one word, `#` anything.
+    `*` is one word, `#` anything.  Source: kombu 5.7 virtual exchange `TopicExchange`, which
+    escapes all but letters, digits and wildcards.
     """
-    text = pattern.replace(".", r"\.").replace("*", r"[^\.]+").replace("#", ".*?")
-    return f"^{text}$"
+    escaped = "".join(
+        char if char.isalnum() or char in ".#*" else "\\000" if char == "\0" else "\\" + char
+        for char in pattern
+    )
+    words = (_WILDCARDS.get(word, word) for word in escaped.split("."))
+    return "^" + r"\.".join(words) + "$"
 
 
 @lru_cache(maxsize=1024)
-def _compiled(regex: str) -> re.Pattern[str]:
-    return re.compile(regex)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(topic_regex(pattern))
+    except re.error:  # a wildcard that is no whole word, such as *x, stands for itself
+        return re.compile(re.escape(pattern) + "$")
 
 
 def topic_matches(pattern: str, routing_key: str) -> bool:
     """Return whether the topic binding key `pattern` takes `routing_key`."""
-    return _compiled(topic_regex(pattern)).match(routing_key) is not None
+    return _compiled(pattern).match(routing_key) is not None
 
 
 def binding_takes(exchange_type: str, binding_key: str, routing_key: str) -> bool:

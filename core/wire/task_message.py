@@ -6,6 +6,7 @@ messages are understood, never written.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -134,10 +135,25 @@ def _headers_of_protocol_1(message: TaskMessage) -> TaskHeaders:
     fields = {k: v for k, v in body.items() if k in TaskHeaders.__struct_fields__}
     if body.get("taskset"):
         fields["group"] = body["taskset"]
+    if body.get("utc") is False:
+        fields.update(_local_times(fields))
     try:
         return msgspec.convert(fields, TaskHeaders)
     except msgspec.MsgspecError as exc:
         raise DecodeError(f"task message: {exc}") from exc
+
+
+def _local_times(fields: dict[str, Any]) -> dict[str, str]:
+    """Return eta and expires with this machine's offset, where protocol 1 left it out."""
+    aware = {}
+    for name in ("eta", "expires"):
+        try:
+            when = datetime.fromisoformat(fields[name])
+        except (KeyError, TypeError, ValueError):
+            continue  # absent, or unreadable: whoever acts on it says so
+        if when.tzinfo is None:
+            aware[name] = when.astimezone().isoformat()
+    return aware
 
 
 class TaskBody(msgspec.Struct, kw_only=True):
@@ -160,6 +176,8 @@ def decode_body(message: Message, accept: frozenset[str] | None) -> TaskBody:
     data = message.body
     compression = message.headers.get("compression")
     if compression:
+        if not isinstance(compression, str):
+            raise DecodeError(f"header compression is {type(compression).__name__}, text expected")
         data = codecs.decompress(data, compression)
     body = codecs.decode(data, message.content_type, message.content_encoding, accept)
     if isinstance(body, dict):  # protocol 1, or a hybrid
@@ -170,18 +188,32 @@ def decode_body(message: Message, accept: frozenset[str] | None) -> TaskBody:
         except (TypeError, ValueError) as exc:
             raise InvalidTaskError("task body is not [args, kwargs, embed]") from exc
         embed = embed or {}
+    if not isinstance(embed, dict):
+        raise InvalidTaskError(f"task embed is {type(embed).__name__}, object expected")
     if not isinstance(args, list | tuple):
         raise InvalidTaskError(f"task args are {type(args).__name__}, array expected")
     if not isinstance(kwargs, dict):
         raise InvalidTaskError(f"task kwargs are {type(kwargs).__name__}, object expected")
+    chord = embed.get("chord")
+    if not isinstance(chord, dict | None):
+        raise InvalidTaskError(f"task chord is {type(chord).__name__}, object expected")
     return TaskBody(
         args=list(args),
         kwargs=kwargs,
-        callbacks=embed.get("callbacks"),
-        errbacks=embed.get("errbacks"),
-        chain=embed.get("chain"),
-        chord=embed.get("chord"),
+        callbacks=_signatures(embed, "callbacks"),
+        errbacks=_signatures(embed, "errbacks"),
+        chain=_signatures(embed, "chain"),
+        chord=chord,
     )
+
+
+def _signatures(embed: dict[str, Any], name: str) -> list[Any] | None:
+    found = embed.get(name)
+    if found is None:
+        return None
+    if not isinstance(found, list | tuple) or not all(isinstance(item, dict) for item in found):
+        raise InvalidTaskError(f"task {name} are not an array of signatures")
+    return list(found)
 
 
 def encode_body(
