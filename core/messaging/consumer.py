@@ -52,10 +52,11 @@ class Consumer:
         self.queues.pop(name, None)
 
     def receive(self, limit: int) -> list[Delivery]:
-        """Return up to `limit` deliveries; none while paused."""
-        if limit <= 0 or self.paused or not self.queues:
-            return []
-        return self.broker.receive(limit)
+        """Return up to `limit` deliveries; none while paused.
+
+        With no room the broker is still asked, for nothing: that quiets its descriptor.
+        """
+        return self.broker.receive(0 if self.paused or not self.queues else limit)
 
     def ack(self, tag: str, publications: Sequence[Publication] = ()) -> None:
         """Note that a delivery is done, and what goes out in the same step."""
