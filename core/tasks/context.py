@@ -134,7 +134,7 @@ class Context:
         self._message = message
         self._envelope = envelope
         self._limits = (hard, soft)
-        self.id = message.headers.id
+        self.id = message.headers.id or ""
         self.args = body.args
         self.kwargs = body.kwargs
         self.callbacks = body.callbacks
@@ -149,7 +149,7 @@ class Context:
 
     def __getattr__(self, name: str) -> Any:
         """Work out what has not been set; runs once for each name that is asked for."""
-        if name.startswith("__"):
+        if name.startswith("_"):
             raise AttributeError(name)
         values = self.__dict__
         message = values.get("_message")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import CoroutineType
 from typing import Any
 
-from .. import signals
+from .. import interrupts, signals
 from ..errors import Ignore, Reject, Retry, WorkerLostError
 from ..wire.outcome import FAILED, IGNORED, REJECTED, RETRIED, SUCCEEDED
 from ..wire.saferepr import saferepr
@@ -31,14 +31,16 @@ def _seconds_since(began: float) -> float:
 
 def perform(run: Run) -> None:
     """Run the user's code; whatever it does, note it in `run`."""
-    request = run.request
     try:
-        if run.plan.before_start is not None:
-            run.plan.before_start(request.id, request.args, request.kwargs)
-        value = run.plan.call(*request.args, **request.kwargs)
-        if type(value) is CoroutineType:
-            value = asyncio.run(value)
-        run.value = value
+        # An eager run is inside another task's window, if it is in any.
+        if run.eager:
+            run.value = _users_code(run)
+        else:
+            try:
+                interrupts.allow()
+                run.value = _users_code(run)
+            finally:
+                interrupts.forbid()
         run.kind = SUCCEEDED
     except Retry as exc:
         run.exc, run.kind = exc, RETRIED
@@ -52,6 +54,14 @@ def perform(run: Run) -> None:
         # SystemExit, KeyboardInterrupt: were it stored as it is, it would end the program of
         # whoever calls get().
         run.exc, run.kind = _tamed(run, exc), FAILED
+
+
+def _users_code(run: Run) -> Any:
+    plan, request = run.plan, run.request
+    if plan.before_start is not None:
+        plan.before_start(request.id, request.args, request.kwargs)
+    value = plan.call(*request.args, **request.kwargs)
+    return asyncio.run(value) if type(value) is CoroutineType else value
 
 
 def _tamed(run: Run, exc: BaseException) -> BaseException:

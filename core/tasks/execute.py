@@ -12,7 +12,7 @@ import os
 import socket
 from typing import Any
 
-from .. import current, signals
+from .. import current, interrupts, signals
 from ..backends.disabled import DisabledBackend
 from ..errors import NotRegistered, TaskctlError
 from ..wire.codecs import accepted_types
@@ -45,7 +45,6 @@ class Executor:
         self.app = app
         self.hostname = hostname or socket.gethostname()
         self._plans: dict[str, Plan] = {}
-        self._booted = False
 
     # --- once per process -----------------------------------------------------------------
 
@@ -60,14 +59,12 @@ class Executor:
         conf = self.app.conf
         self._accept = accepted_types(conf.accept_content)
         self._tasks = self.app.tasks
-        self._track_started = bool(conf.task_track_started)
         # A backend makes no connection before it is used: no task may ever ask for it.
         self._keeps = not isinstance(self.app.backend, DisabledBackend)
         self._writer = MetaWriter(self.app)
         followers = Followers(self.app, self._writer, bool(conf.task_inherit_parent_priority))
         self._endings = Endings(self._writer, followers)
         self._plans.clear()
-        self._booted = True
         signals.worker_process_init.send(sender=None)
 
     def leave(self, exitcode: int = 0) -> None:
@@ -94,6 +91,7 @@ class Executor:
         it.  Without `describe` the outcome's texts stay empty.  The outcome's `request` is 0: the
         pool knows the number.
         """
+        interrupts.forbid()  # until the user's code runs: a soft limit must not strike ours
         run = Run(describe)
         try:
             message = self._decode(run, envelope)
