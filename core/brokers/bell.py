@@ -22,33 +22,20 @@ _STALE = 60.0
 
 
 class Bell:
-    """A bell of one's own; `fileno` is readable once it has been rung."""
+    """A bell that threads of one process ring: a pipe; `fileno` is readable once it was rung."""
 
-    def __init__(self, folder: Path, mode: int) -> None:
-        self.folder = folder
-        self.mode = mode
+    #: False where nobody can reach the bell, so that its owner must look by itself.
+    shared = True
+
+    def __init__(self) -> None:
         self.letters = ""
-        self.shared = True
-        self._name = uuid4().hex
         self._read = self._write = -1
 
     def open(self) -> None:
-        """Hang up the bell, deaf to everything yet.
-
-        Where the file system has no named pipes it is a plain pipe that only its owner rings,
-        and `shared` is false: the owner must look by itself.
-        """
-        try:
-            _sweep(self.folder, self.mode)
-            # Made and opened under a hidden name: a bell without a reader is taken for stale.
-            hidden = self.folder / f".{self._name}"
-            os.mkfifo(hidden, self.mode)
-            os.chmod(hidden, self.mode)  # whatever the umask says
-            self._read = self._write = os.open(hidden, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.rename(hidden, self.folder / f"{self._name}-")
-        except OSError:
-            self.shared = False
-            self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        """Hang up the bell, deaf to everything yet."""
+        self._read, self._write = os.pipe()
+        for fd in (self._read, self._write):
+            os.set_blocking(fd, False)
 
     def fileno(self) -> int:
         """Return the descriptor to wait on; it stays the same while the bell is open."""
@@ -56,16 +43,12 @@ class Bell:
 
     def answer_to(self, letter: str) -> None:
         """Be rung for `letter` too, and ring once: it may have come a moment ago."""
-        if letter in self.letters:
-            return
-        letters = self.letters + letter
-        if self.shared:
-            os.rename(self._path(self.letters), self._path(letters))
-        self.letters = letters
-        self.ring(letter)
+        if letter not in self.letters:
+            self.letters += letter
+            self.ring(letter)
 
     def ring(self, letter: str) -> None:
-        """Ring this bell from inside."""
+        """Ring this bell."""
         with contextlib.suppress(BlockingIOError):  # full: it is ringing already
             os.write(self._write, letter.encode())
 
@@ -79,24 +62,60 @@ class Bell:
             if other != letter and other.encode() in rung:
                 self.ring(other)
 
-    def close(self, *, remove: bool = True) -> None:
-        """Take the bell down; a forked child passes `remove=False`, for it is its parent's."""
-        if self._read < 0:
-            return
-        if self.shared and remove:
-            self._path(self.letters).unlink(missing_ok=True)
-        os.close(self._read)
-        if self._write != self._read:
-            os.close(self._write)
+    def close(self) -> None:
+        """Take the bell down; closing twice does nothing."""
+        for fd in {self._read, self._write} - {-1}:
+            os.close(fd)
         self._read = self._write = -1
         self.letters = ""
 
-    def _path(self, letters: str) -> Path:
-        return self.folder / f"{self._name}-{letters}"
+
+class SharedBell(Bell):
+    """A bell that other processes ring: a named pipe, in a folder they all know.
+
+    Where the file system has no named pipes it is a plain one, and `shared` is false.
+    """
+
+    def __init__(self, folder: Path, mode: int) -> None:
+        super().__init__()
+        self.folder = folder
+        self.mode = mode
+        self._name = uuid4().hex
+
+    def open(self) -> None:
+        # Made and opened under a hidden name: a bell without a reader is taken for stale.
+        hidden = self.folder / f".{self._name}"
+        try:
+            _sweep(self.folder, self.mode)
+            os.mkfifo(hidden, self.mode)
+            os.chmod(hidden, self.mode)  # whatever the umask says
+            fd = os.open(hidden, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.rename(hidden, self._path())
+        except OSError:
+            self.shared = False
+            super().open()
+        else:
+            self._read = self._write = fd
+
+    def answer_to(self, letter: str) -> None:
+        old = self._path()
+        super().answer_to(letter)
+        if self.shared and self._path() != old:
+            os.rename(old, self._path())
+            self.ring(letter)  # what came before the new name was seen
+
+    def close(self, *, remove: bool = True) -> None:
+        """Take the bell down; a forked child passes `remove=False`, for it is its parent's."""
+        if self.shared and remove and self._read >= 0:
+            self._path().unlink(missing_ok=True)
+        super().close()
+
+    def _path(self) -> Path:
+        return self.folder / f"{self._name}-{self.letters}"
 
 
 class Ringer:
-    """The other end: rings the bells of everybody, and removes those of the dead."""
+    """The other end of shared bells: rings everybody's, and removes those of the dead."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -87,6 +87,16 @@ class Topology:
             )
         self._changed(db)
 
+    def expired(self, db: Connection) -> list[int]:
+        """Return the numbers of the private queues that were not used for too long."""
+        now = time.monotonic()
+        rows = db.execute(
+            "SELECT id FROM queue WHERE expires IS NOT NULL"
+            " AND NOT (used <= ? AND ? < used + expires)",
+            (now, now),
+        )
+        return [number for (number,) in rows]
+
     def forget(self, db: Connection, number: int) -> None:
         """Remove a queue and its bindings; while messages are on loan its name stays known."""
         db.execute("DELETE FROM binding WHERE queue = ?", (number,))
