@@ -54,7 +54,7 @@ class Settings(MutableMapping[str, Any]):
     """The settings of one app, by attribute or by item, under new or old names.
 
     Wrong types and unknown names raise SettingError, which names the place.
-    `before_read` and `after_read` are called around the first read.
+    `before_read` and `after_read` are called around the first read, `on_change` after any change.
     `celery_defaults` takes Celery's defaults where ours differ.
     """
 
@@ -66,6 +66,7 @@ class Settings(MutableMapping[str, Any]):
         celery_defaults: bool = False,
         before_read: Callable[[], object] | None = None,
         after_read: Callable[[], object] | None = None,
+        on_change: Callable[[], object] | None = None,
     ) -> None:
         put = self.__dict__.__setitem__
         put("_lock", threading.RLock())
@@ -73,6 +74,7 @@ class Settings(MutableMapping[str, Any]):
         put("_celery_defaults", celery_defaults)
         put("before_read", before_read)
         put("after_read", after_read)
+        put("on_change", on_change)
         put("_override", {})
         put("_changes", {})
         put("_preconf", {})
@@ -294,6 +296,8 @@ class Settings(MutableMapping[str, Any]):
         """Drop what `__getattr__` remembered."""
         for name in [name for name in self.__dict__ if name in SETTINGS]:
             self.__dict__.pop(name, None)
+        if self.on_change is not None:
+            self.on_change()
 
     # -- changing
 
