@@ -1,0 +1,462 @@
+"""Turn calls into task messages and hand them to a broker.
+
+Writes Celery's protocol 2 (protocol.md 1; Celery 5.7 app/amqp.py): the order of headers and
+properties is the order on Celery's wire.  Knows names and options, not tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, NamedTuple
+from uuid import NAMESPACE_OID, uuid3, uuid4
+
+from .. import signals
+from ..clock import LamportClock, parse_iso8601, to_unix
+from ..errors import PublishTimeout
+from ..wire import codecs
+from ..wire.message import Publication, encode_envelope
+from ..wire.queues import Queue
+from ..wire.saferepr import MAX_LENGTH, saferepr
+from .connection import NO_RETRY, Connection, RetryPolicy
+from .events import EventDispatcher
+from .routes import Router
+
+log = logging.getLogger("taskctl.producer")
+
+#: Options that are for the caller's side, or mean nothing to a broker of ours.
+_NOT_SENT = frozenset(
+    "add_to_parent connection producer publisher router result_cls route_name declare timeout "
+    "confirm_timeout mandatory immediate".split()
+)
+_DELIVERY_MODES = {"persistent": 2, "transient": 1, "1": 1, "2": 2}
+
+#: While set, messages are gathered here instead of being published.
+_gathered: ContextVar[list[Publication] | None] = ContextVar("taskctl_gathered", default=None)
+
+#: Part of every reply queue's name, in place of the network address.
+_NODE = uuid4().int
+_names = threading.local()
+
+
+class Draft(NamedTuple):
+    """A message before it is bytes; receivers of `before_task_publish` may change its dicts."""
+
+    name: str
+    exchange: str
+    routing_key: str
+    queue: Queue | None
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    body: tuple[Any, Any, dict[str, Any]]
+    serializer: str
+    compression: str | None
+    delivery_mode: int
+    expiration: str | None
+    priority: int
+    due: float | None
+    retry: bool
+    retry_policy: dict[str, Any]
+
+
+class Producer:
+    """Sends tasks by name.
+
+    `owner` is any number that stays the same for one app: it goes into the name of the queue
+    that rpc results come back to.  `publish_timeout` bounds one call, in seconds (None: none).
+    Safe to use from several threads and after a fork, as far as its connection is.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        router: Router,
+        *,
+        serializer: str = "json",
+        compression: str | None = None,
+        delivery_mode: int | str = 2,
+        timezone: tzinfo = UTC,
+        retry: bool = True,
+        retry_policy: Mapping[str, Any] | None = None,
+        publish_timeout: float | None = 5.0,
+        repr_levels: int = 3,
+        owner: int = 0,
+        clock: LamportClock | None = None,
+        sent_events: bool = False,
+        event_exchange: str = "celeryev",
+        event_serializer: str = "json",
+    ) -> None:
+        self.connection = connection
+        self.router = router
+        self.serializer = serializer
+        self.compression = compression
+        self.delivery_mode = _delivery_mode(delivery_mode)
+        self.timezone = timezone
+        self.retry = retry
+        self.retry_policy = dict(retry_policy or {})
+        self.publish_timeout = publish_timeout
+        self.repr_levels = repr_levels
+        self.owner = owner
+        self.clock = clock or LamportClock()
+        self.sent_events = sent_events
+        self.event_exchange = event_exchange
+        self.event_serializer = event_serializer
+
+    # --- out ----------------------------------------------------------------------------
+
+    def send(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
+        """Publish one call of the task `name`; `options` are those of `apply_async`, and ours.
+
+        Inside `gather`, the message is gathered instead.  Raises EncodeError for arguments the
+        serializer cannot write, QueueNotFound, BrokerConnectionError, and PublishTimeout if the
+        broker did not take the message in time.
+        """
+        task = options.pop("task_type", None)
+        draft = self.draft(name, args, kwargs, options, task)
+        if signals.before_task_publish.receivers:
+            self._tell_before(draft)
+        publication = self.seal(draft)
+        gathered = _gathered.get()
+        if gathered is not None:
+            gathered.append(publication)
+        else:
+            self.publish([publication], draft)
+        if signals.after_task_publish.receivers or signals.task_sent.receivers:
+            self._tell_after(draft)
+        if self.sent_events:
+            self._send_event(draft)
+
+    def encode(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Publication:
+        """Return the message of one call, for somebody else to publish."""
+        with gather() as publications:
+            self.send(name, args, kwargs, options)
+        return publications[0]
+
+    def publish(self, publications: Sequence[Publication], draft: Draft) -> None:
+        """Hand finished messages to the broker, as the draft's queue and retry options say."""
+        policy = RetryPolicy.of(draft.retry_policy) if draft.retry else NO_RETRY
+        queues = (draft.queue,) if draft.queue is not None else ()
+        try:
+            self.connection.publish(
+                publications, queues=queues, deadline=self.publish_timeout, policy=policy
+            )
+        except PublishTimeout as exc:
+            raise PublishTimeout(
+                f"{draft.name}[{draft.headers['id']}] may not have been sent: {exc}"
+            ) from exc
+
+    def draft(
+        self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None
+    ) -> Draft:
+        """Return the message of one call, not yet encoded; uses up `options`.
+
+        Raises TypeError or ValueError for options that make no sense.
+        """
+        args, kwargs = _checked_arguments(name, args, kwargs)
+        exchange, routing_key, queue, options = self.router.route(options, name, args, kwargs, task)
+        take = options.pop
+        eta, expires, expiration, due = self._times(options)
+        headers = self._headers(name, args, kwargs, options)
+        headers["eta"], headers["expires"] = eta, expires
+        custom = take("headers", None)
+        if custom:
+            headers.update(custom)
+        embed = {
+            "callbacks": _as_list(take("link", None)),
+            "errbacks": _as_list(take("link_error", None)),
+            "chain": take("chain", None),
+            "chord": take("chord", None),
+        }
+        properties: dict[str, Any] = {
+            "correlation_id": headers["id"],
+            "reply_to": take("reply_to", None) or reply_queue(self.owner),
+        }
+        serializer = take("serializer", None) or self.serializer
+        compression = take("compression", None) or self.compression
+        priority = take("priority", None)
+        mode = take("delivery_mode", None)
+        if mode is None and queue is not None:
+            mode = queue.exchange.delivery_mode
+        retry, policy = take("retry", None), take("retry_policy", None)
+        if options:  # what is left is the user's own, and travels as properties
+            properties.update((k, v) for k, v in options.items() if k not in _NOT_SENT)
+        return Draft(
+            name,
+            exchange,
+            routing_key,
+            queue,
+            headers,
+            properties,
+            (args, kwargs, embed),
+            serializer,
+            compression,
+            self.delivery_mode if mode is None else _delivery_mode(mode),
+            expiration,
+            priority or 0,
+            due,
+            self.retry if retry is None else bool(retry),
+            {**self.retry_policy, **policy} if policy else dict(self.retry_policy),
+        )
+
+    def _headers(
+        self, name: str, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Take the protocol's headers out of the options; all of them, in Celery's order."""
+        take = options.pop
+        task_id = take("task_id", None) or str(uuid4())
+        hard, soft = take("time_limit", None), take("soft_time_limit", None)
+        if soft is not None and hard is not None and soft > hard:
+            raise ValueError(f"soft_time_limit ({soft:g} s) is beyond time_limit ({hard:g} s)")
+        stamped = take("stamped_headers", None)
+        levels = self.repr_levels
+        return {
+            "lang": "py",
+            "task": name,
+            "id": task_id,
+            "shadow": take("shadow", None),
+            "eta": None,
+            "expires": None,
+            "group": take("group_id", None),
+            "group_index": take("group_index", None),
+            "retries": take("retries", 0) or 0,
+            "timelimit": [hard, soft],
+            "root_id": take("root_id", None) or task_id,
+            "parent_id": take("parent_id", None),
+            "argsrepr": take("argsrepr", None) or saferepr(args, MAX_LENGTH, levels),
+            "kwargsrepr": take("kwargsrepr", None) or saferepr(kwargs, MAX_LENGTH, levels),
+            # Left in the options: with a retry it travels as a property too.
+            "origin": options.get("origin") or node_name(),
+            "ignore_result": take("ignore_result", None),
+            "replaced_task_nesting": take("replaced_task_nesting", 0),
+            "stamped_headers": stamped,
+            "stamps": {stamp: take(stamp, None) for stamp in stamped or ()},
+        }
+
+    def seal(self, draft: Draft) -> Publication:
+        """Return the finished message of a draft."""
+        args, kwargs, embed = draft.body
+        content_type, encoding, body = codecs.encode([args, kwargs, embed], draft.serializer)
+        headers = draft.headers
+        if draft.compression:
+            compression = codecs.compression_named(draft.compression)
+            body = compression.compress(body)
+            headers["compression"] = compression.content_type
+        properties = {**draft.properties, "delivery_mode": draft.delivery_mode}
+        if draft.expiration is not None:
+            properties["expiration"] = draft.expiration
+        return Publication(
+            exchange=draft.exchange,
+            routing_key=draft.routing_key,
+            envelope=encode_envelope(
+                body,
+                content_type=content_type,
+                content_encoding=encoding,
+                headers=headers,
+                properties=properties,
+                exchange=draft.exchange,
+                routing_key=draft.routing_key,
+                priority=draft.priority,
+            ),
+            priority=draft.priority,
+            due=draft.due,
+            task_id=headers["id"],
+        )
+
+    # --- times --------------------------------------------------------------------------
+
+    def _times(
+        self, options: dict[str, Any]
+    ) -> tuple[str | None, str | None, str | None, float | None]:
+        """Take the times out of the options: eta, expires, expiration (ms) and due time."""
+        countdown, eta = options.pop("countdown", None), options.pop("eta", None)
+        expires = options.pop("expires", None)
+        if countdown is None and eta is None and expires is None:
+            return None, None, None, None
+        now = time.time()
+        due = None
+        if countdown:
+            eta = self._after(now, countdown, "countdown")
+        if eta is not None:
+            due = to_unix(_moment(eta, "eta"), self.timezone)
+            eta = eta if isinstance(eta, str) else eta.isoformat()
+        expiration = None
+        if expires is not None:
+            if isinstance(expires, int | float | timedelta):
+                lifetime = _seconds(expires, "expires")
+                expires = self._after(now, expires, "expires")
+            else:
+                lifetime = to_unix(_moment(expires, "expires"), self.timezone) - now
+            if lifetime < 0:
+                log.warning("expires lies %.1f s in the past: no worker will run it", -lifetime)
+            expiration = str(max(0, int(lifetime * 1000)))
+            expires = expires if isinstance(expires, str) else expires.isoformat()
+        return eta, expires, expiration, due if due is not None and due > now else None
+
+    def _after(self, now: float, seconds: float | timedelta, option: str) -> datetime:
+        try:
+            return datetime.fromtimestamp(now, self.timezone) + timedelta(
+                seconds=_seconds(seconds, option)
+            )
+        except OverflowError as exc:
+            raise ValueError(f"{option} is out of range: {seconds!r}") from exc
+
+    # --- who listens --------------------------------------------------------------------
+
+    def _tell_before(self, draft: Draft) -> None:
+        signals.before_task_publish.send(
+            sender=draft.name,
+            body=draft.body,
+            exchange=draft.exchange,
+            routing_key=draft.routing_key,
+            declare=[draft.queue] if draft.queue is not None else [],
+            headers=draft.headers,
+            properties=draft.properties,
+            retry_policy=draft.retry_policy,
+        )
+
+    def _tell_after(self, draft: Draft) -> None:
+        headers = draft.headers
+        signals.after_task_publish.send(
+            sender=draft.name,
+            body=draft.body,
+            headers=headers,
+            exchange=draft.exchange,
+            routing_key=draft.routing_key,
+        )
+        signals.task_sent.send(
+            sender=draft.name,
+            task_id=headers["id"],
+            task=draft.name,
+            args=draft.body[0],
+            kwargs=draft.body[1],
+            eta=headers["eta"],
+            taskset=headers["group"],
+        )
+
+    def _send_event(self, draft: Draft) -> None:
+        headers = draft.headers
+        fields = {
+            "uuid": headers["id"],
+            "root_id": headers["root_id"],
+            "parent_id": headers["parent_id"],
+            "name": draft.name,
+            "args": headers["argsrepr"],
+            "kwargs": headers["kwargsrepr"],
+            "retries": headers["retries"],
+            "eta": headers["eta"],
+            "expires": headers["expires"],
+            "queue": draft.queue.name if draft.queue is not None else None,
+            "exchange": draft.exchange,
+            "routing_key": draft.routing_key,
+        }
+        self.send_event("task-sent", node_name(), fields)
+
+    def send_event(self, event_type: str, hostname: str, fields: Mapping[str, Any]) -> None:
+        """Send one monitoring event in the name of `hostname`, at once."""
+        dispatcher = EventDispatcher(
+            hostname,
+            clock=self.clock,
+            exchange=self.event_exchange,
+            serializer=self.event_serializer,
+        )
+        self.connection.call(
+            lambda broker: dispatcher.send(broker, event_type, **fields),
+            deadline=self.publish_timeout,
+            policy=RetryPolicy.of(self.retry_policy),
+        )
+
+
+@contextmanager
+def gather() -> Iterator[list[Publication]]:
+    """Gather what this thread would publish, for somebody else to publish.
+
+    A child hands the messages of chain steps, callbacks and retries to its worker so, which
+    publishes them in the step that acks.
+    """
+    publications: list[Publication] = []
+    token = _gathered.set(publications)
+    try:
+        yield publications
+    finally:
+        _gathered.reset(token)
+
+
+def reply_queue(owner: int) -> str:
+    """Return the name of the queue that results for this process, thread and app come to.
+
+    The same for all calls of one thread; the form is kombu's (protocol.md 1.1).
+    """
+    pid = os.getpid()
+    known: dict[int, str] | None = getattr(_names, "queues", None)
+    if known is None or _names.pid != pid:
+        known = _names.queues = {}
+        _names.pid = pid
+    name = known.get(owner)
+    if name is None:
+        name = known[owner] = str(
+            uuid3(NAMESPACE_OID, f"{_NODE:x}-{pid:x}-{threading.get_ident():x}-{owner:x}")
+        )
+    return name
+
+
+_node_name = (0, "")
+
+
+def node_name() -> str:
+    """Return the name of this process as a sender, `gen<pid>@<host>`."""
+    global _node_name
+    pid = os.getpid()
+    if _node_name[0] != pid:
+        _node_name = (pid, f"gen{pid}@{socket.gethostname()}")
+    return _node_name[1]
+
+
+def _checked_arguments(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    if args is None:
+        args = ()
+    elif not isinstance(args, list | tuple):
+        raise TypeError(f"args of {name} must be a list or tuple, got {type(args).__name__}")
+    if kwargs is None:
+        kwargs = {}
+    elif not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs of {name} must be a mapping, got {type(kwargs).__name__}")
+    return args, kwargs
+
+
+def _as_list(signatures: Any) -> list[Any] | None:
+    if not signatures:
+        return None
+    return list(signatures) if isinstance(signatures, list | tuple) else [signatures]
+
+
+def _delivery_mode(mode: int | str) -> int:
+    number = _DELIVERY_MODES.get(mode, mode) if isinstance(mode, str) else mode
+    if number not in (1, 2):
+        raise ValueError(f"unknown delivery_mode {mode!r}: choose 2 (persistent) or 1 (transient)")
+    return int(number)
+
+
+def _seconds(value: Any, option: str) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{option} must be seconds, got {value!r}")
+    return value
+
+
+def _moment(value: Any, option: str) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str):
+        try:
+            return parse_iso8601(value)
+        except ValueError as exc:
+            raise ValueError(f"{option}: {exc}") from exc
+    raise TypeError(f"{option} must be a datetime or ISO 8601 text, got {value!r}")
