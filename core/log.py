@@ -131,7 +131,7 @@ class JournalFormatter(TextFormatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, process, task, and what was given as extra."""
+    """One object a line: time, level, logger, message, process, task, and the extras."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()

@@ -169,8 +169,8 @@ TASK = (
       ("CELERY_EAGER_PROPAGATES_EXCEPTIONS",)),
     _("task_ignore_result", "bool", False, "Store no results, unless a task says otherwise."),
     _("task_max_deliveries", "int|none", 3,
-      "Deliveries that may end in a lost worker or child before the message is set aside as"
-      " a dead letter; None is without limit.", minimum=1, own=True),
+      "Deliveries that may end in a lost worker or child before the message becomes a dead letter;"
+      " None: any.", minimum=1, own=True),
     _("task_store_eager_result", "bool", False, "Store results of eager calls too."),
     _("task_protocol", "int", 2, "Version of the task message; 2 is the one that is written.",
       ("CELERY_TASK_PROTOCOL",), choices=(2,)),
@@ -185,7 +185,7 @@ TASK = (
       ("CELERY_QUEUES",)),
     _("task_queue_max_priority", "int", None, "Highest priority of queues that set none.",
       minimum=0),
-    _("task_reject_on_worker_lost", "bool", True,
+    _("task_reject_on_worker_lost", "bool|none", True,
       "Give a late-acknowledged message back when its child dies under it.", celery=None),
     _("task_retry_on_worker_lost", "bool", False,
       "Retry a task whose child died, counted against its max_retries."),

@@ -194,7 +194,9 @@ def words_of(setting: Setting) -> list[str]:
 def describe(setting: Setting) -> str:
     """Return what a setting takes, in words."""
     if setting.choices:
-        return "one of " + ", ".join(map(repr, setting.choices))
+        return ("one of " if len(setting.choices) > 1 else "") + ", ".join(
+            map(repr, setting.choices)
+        )
     words = [READERS[word][0] if word in READERS else repr(word.strip('"'))
              for word in words_of(setting)]  # fmt: skip
     return " or ".join(words)
@@ -241,7 +243,8 @@ def _wrong(setting: Setting, value: Any, text: bool) -> str:
             read = _read(setting, value, True)
         except ValueError:
             return message
-        message += f" (text: write {read!r}, or convert it)"
+        if read != value:
+            message += f" (text: write {read!r}, or convert it)"
     return message
 
 
