@@ -6,7 +6,6 @@ children die before they are of use.  What a death means for a request is the po
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import time
@@ -73,7 +72,7 @@ class Children:
             if handle.leaving and handle.idle():
                 handle.ask_to_leave()
             if slot.state == LEAVING and now - slot.words[SINCE] / 1e9 > _LEAVE_WITHIN:
-                os.kill(handle.pid, signal.SIGKILL)
+                handle.send(signal.SIGKILL)
 
     def reap(self) -> list[tuple[Handle, Death]]:
         """Return the dead and how they died; `bury` each when it is judged."""
@@ -87,7 +86,7 @@ class Children:
     def kill(self) -> list[tuple[Handle, Death]]:
         """Kill them all; return them as `reap` does."""
         for handle in self._handles.values():
-            os.kill(handle.pid, signal.SIGKILL)
+            handle.send(signal.SIGKILL)
         return [(handle, handle.wait()) for handle in self._handles.values()]
 
     def bury(self, handle: Handle, death: Death) -> None:

@@ -54,7 +54,7 @@ class Feed:
         self._waiting.extendleft(reversed(batch))
 
     def flow(self) -> bool:
-        """Move what the socket takes; return whether all went."""
+        """Move what the socket takes; return whether it is full, and more waits."""
         waiting = self._waiting
         while waiting:
             try:
@@ -62,7 +62,7 @@ class Feed:
                 self._packed = parcel
                 parcel.send(self._inlet)
             except BlockingIOError:
-                return False
+                return True
             except OSError as exc:
                 if exc.errno not in _SCARCE:
                     raise
@@ -71,7 +71,7 @@ class Feed:
             self._unpack()
             waiting.popleft()
         self.scarce = None
-        return True
+        return False
 
     def pull(self) -> list[int]:
         """Take back what the socket holds and no child has taken; return the requests."""

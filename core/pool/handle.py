@@ -114,6 +114,17 @@ class Handle:
             os.close(self.pidfd)
             self.pidfd = None
 
+    def send(self, signum: int) -> None:
+        """Send a signal to the child, and to no other process that may have its pid by now."""
+        try:
+            if self.pidfd is not None:
+                signal.pidfd_send_signal(self.pidfd, signum)
+            else:
+                os.kill(self.pid, signum)
+        except ProcessLookupError:
+            # Gone, and reaped by somebody else: `reap` will say so.
+            return
+
     def idle(self) -> bool:
         """Return whether it serves, and has claimed nothing."""
         return self.slot.state == SERVING and self.slot.request == NOTHING
@@ -123,7 +134,7 @@ class Handle:
         self.leaving = True
         self.slot.words[LEAVE] = 1
         if self.idle() or self.slot.state == BOOTING:
-            os.kill(self.pid, signal.SIGTERM)
+            self.send(signal.SIGTERM)
 
     def empty_handed(self) -> bool:
         """Return whether it is certain to hold no record that it has not claimed."""
@@ -149,21 +160,21 @@ class Handle:
         word = _SELF_AIMED.get(signal.Signals(signum))
         if word is not None:
             self.slot.words[word] = request
-            os.kill(self.pid, signum)
+            self.send(signum)
             return True
         return self._strike_frozen(request, signum)
 
     def _strike_frozen(self, request: int, signum: int) -> bool:
         # Without the freeze, the child may end this request and begin the next one between the
         # look at its slot and the signal.
-        os.kill(self.pid, signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
         if not self._stopped():
             return False
         aimed = self.slot.request == request
         if aimed:
-            os.kill(self.pid, signum)
+            self.send(signum)
         if not aimed or signum != signal.SIGKILL:
-            os.kill(self.pid, signal.SIGCONT)
+            self.send(signal.SIGCONT)
         return aimed
 
     def _stopped(self) -> bool:

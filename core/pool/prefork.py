@@ -11,6 +11,7 @@ Linux.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -30,7 +31,8 @@ from .scoreboard import BOOTING, MAX_CHILDREN, NOTHING, SERVING, Slot
 
 #: Seconds between two looks at children and limits while outcomes stream in.
 _LOOK_EVERY = 0.02
-#: Seconds between two looks while an inquest is open, or where a death is not heard of.
+#: Seconds between two looks while an inquest is open, and while something can happen of which
+#: the poll does not tell: a death without a pidfd, a descriptor that becomes free.
 _LOOK_CLOSELY, _LOOK_BLINDLY = 0.002, 0.1
 #: Records read in one `collect`, so that a flood does not keep the parent from its turn.
 _AT_ONCE = 1000
@@ -83,6 +85,9 @@ class PreforkPool(Pool):
                 "choose the threads or the solo pool"
             ) from exc
         self._pid = os.getpid()
+        # What stands now stays for good: no collection touches it, its pages remain shared.
+        gc.collect()
+        gc.freeze()
         self._channels = Channels(self._feed.outlet, outcomes, bulk)
         self._poll.register(self._ear.fileno(), select.EPOLLIN)
         self._children = Children(self._start, self._poll)
@@ -120,7 +125,8 @@ class PreforkPool(Pool):
         if self._inquest.missing:
             return _LOOK_CLOSELY if self._inquest.age() < 0.1 else _LOOK_EVERY
         now = time.monotonic()
-        within = _LOOK_BLINDLY if self._children.blind() else 1.0
+        unheard = self._children.blind() or self._feed.scarce is not None
+        within = _LOOK_BLINDLY if unheard else 1.0
         if self._children.backoff.until > now:
             within = min(within, self._children.backoff.until - now)
         if self._limited:
@@ -298,7 +304,7 @@ class PreforkPool(Pool):
                 continue
             request, ran = running[0], now - running[1]
             if work.hard is not None and ran >= work.hard:
-                if handle.strike(request, signal.SIGKILL):
+                if handle.doomed != request and handle.strike(request, signal.SIGKILL):
                     handle.doomed = request
             elif work.soft is not None and ran >= work.soft and handle.warned != request:
                 handle.strike(request, signal.SIGUSR1)
@@ -321,7 +327,7 @@ class PreforkPool(Pool):
     def _flow(self) -> None:
         if self._closing:
             return
-        self._watch_feed(not self._feed.flow())
+        self._watch_feed(self._feed.flow())
 
     def _watch_feed(self, full: bool) -> None:
         """Have the poll tell when the feed can flow again, or no longer."""

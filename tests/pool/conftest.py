@@ -8,7 +8,6 @@ from typing import Any
 
 import psutil
 import pytest
-
 from taskctl.core.pool import open_pool
 
 from ..support.waiting import eventually
