@@ -1,0 +1,57 @@
+# taskctl: `make demo` shows it, `make test` proves it.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TEST_STAMP := $(VENV)/.installed-test
+
+.PHONY: help demo test soak lint types bench servers clean
+
+help:
+	@echo "make demo    set up, and watch tasks run on the embedded broker (no server needed)"
+	@echo "make test    set up, and pass every test (installs redis-server where it lacks)"
+	@echo "make lint    ruff and mypy only"
+	@echo "make soak    slow endurance tests"
+	@echo "make bench   benchmarks beside Celery"
+	@echo "make clean   remove what the others made"
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found: set PYTHON=/path/to/python3.11 or newer"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make virtual environments: install its venv package (python3.11-venv)"; exit 1; }
+
+$(STAMP): pyproject.toml | $(VENV)/bin/python
+	@echo "installing taskctl into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(TEST_STAMP): pyproject.toml | $(VENV)/bin/python
+	@echo "installing taskctl and its test tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $(STAMP) $@
+
+demo: $(STAMP)
+	@$(BIN)/python examples/scan/demo.py
+
+servers:
+	@sh .ci/servers
+
+test: $(TEST_STAMP) servers lint types
+	@$(BIN)/python -m pytest -q -m "not soak"
+
+soak: $(TEST_STAMP) servers
+	@$(BIN)/python -m pytest -q -m soak
+
+lint: $(TEST_STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+
+types: $(TEST_STAMP)
+	@sh .ci/types $(BIN)
+
+bench: $(TEST_STAMP) servers
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .taskctl .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
