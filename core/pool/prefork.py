@@ -27,6 +27,7 @@ from .children import Children
 from .feed import Feed
 from .handle import Death, Handle
 from .inquest import Inquest
+from .limits import Limits
 from .scoreboard import BOOTING, MAX_CHILDREN, NOTHING, SERVING, Slot
 
 #: Seconds between two looks at children and limits while outcomes stream in.
@@ -60,8 +61,7 @@ class PreforkPool(Pool):
         )
         #: Submitted, and neither answered nor recalled.
         self._pending: dict[int, Work] = {}
-        #: How many of the pending have a limit, and the shortest limit among them.
-        self._limited, self._shortest = 0, 0.0
+        self._limits = Limits(self._pending)
         #: What happened while nobody collected.
         self._told: Told = []
         self._answered = 0
@@ -100,10 +100,7 @@ class PreforkPool(Pool):
     def submit(self, batch: Sequence[Work]) -> None:
         for work in batch:
             self._pending[work.request] = work
-            limit = _first_limit(work)
-            if limit is not None:
-                self._shortest = min(self._shortest, limit) if self._limited else limit
-                self._limited += 1
+            self._limits.add(work)
         self._feed.append(batch)
         self._flow()
 
@@ -129,12 +126,9 @@ class PreforkPool(Pool):
         within = _LOOK_BLINDLY if unheard else 1.0
         if self._children.backoff.until > now:
             within = min(within, self._children.backoff.until - now)
-        if self._limited:
-            # What waits can begin at any moment, and meets its limit no sooner than this.
-            within = min(within, self._shortest)
-            for handle in self._children.all():
-                within = min(within, self._time_left(handle, now))
-        return max(within, 0.0)
+        if self._limits:
+            within = min(within, self._limits.next_look(self._children.all(), now))
+        return within
 
     def running(self) -> list[Running]:
         found = []
@@ -239,8 +233,8 @@ class PreforkPool(Pool):
     def _look(self, now: float, told: Told) -> None:
         """Look after the children: limits, deaths, numbers."""
         self._look_at = now + _LOOK_EVERY
-        if self._limited:
-            self._enforce_limits(now)
+        if self._limits:
+            self._limits.enforce(self._children.all(), now)
         dead = self._children.reap()
         if dead:
             self._judge(dead, told)
@@ -293,34 +287,6 @@ class PreforkPool(Pool):
         if settled:
             unclaimed = self._inquest.close()
             self._feed.prepend([self._pending[r] for r in self._pending if r in unclaimed])
-
-    # Time limits
-
-    def _enforce_limits(self, now: float) -> None:
-        for handle in self._children.all():
-            running = handle.slot.running()
-            work = self._pending.get(running[0]) if running else None
-            if running is None or work is None:
-                continue
-            request, ran = running[0], now - running[1]
-            if work.hard is not None and ran >= work.hard:
-                if handle.doomed != request and handle.strike(request, signal.SIGKILL):
-                    handle.doomed = request
-            elif work.soft is not None and ran >= work.soft and handle.warned != request:
-                handle.strike(request, signal.SIGUSR1)
-                handle.warned = request
-
-    def _time_left(self, handle: Handle, now: float) -> float:
-        """Return within how many seconds the child meets a limit; 1 when it meets none."""
-        running = handle.slot.running()
-        work = self._pending.get(running[0]) if running else None
-        if running is None or work is None:
-            return 1.0
-        ran = now - running[1]
-        limits = [1.0] if work.hard is None else [work.hard - ran]
-        if work.soft is not None and handle.warned != work.request:
-            limits.append(work.soft - ran)
-        return min(limits)
 
     # Traffic
 
@@ -390,8 +356,7 @@ class PreforkPool(Pool):
 
     def _forget(self, request: int) -> Work:
         work = self._pending.pop(request)
-        if self._limited and _first_limit(work) is not None:
-            self._limited -= 1
+        self._limits.drop(work)
         return work
 
     def _release(self) -> None:
@@ -402,9 +367,3 @@ class PreforkPool(Pool):
         for end in self._channels:
             end.close()
         self._poll.close()
-
-
-def _first_limit(work: Work) -> float | None:
-    if work.soft is None or work.hard is None:
-        return work.soft if work.hard is None else work.hard
-    return min(work.soft, work.hard)

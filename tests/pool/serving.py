@@ -164,7 +164,14 @@ class Driver:
 
     def wait(self, *requests: int, within: float = 15.0) -> list[Outcome]:
         """Return the outcomes of these requests."""
-        self.until(lambda: all(r in self.outcomes for r in requests), within)
+        missing = list(reversed(requests))
+
+        def complete() -> bool:
+            while missing and missing[-1] in self.outcomes:
+                missing.pop()
+            return not missing
+
+        self.until(complete, within)
         return [self.outcomes[r] for r in requests]
 
     def runs(self, request: int) -> bool:
