@@ -75,7 +75,7 @@ def is_missing(exc: BaseException, spec: str) -> bool:
 def import_modules(names: Iterable[str]) -> list[ModuleType]:
     """Import modules by name; AppNotFound tells which one failed, and where in it."""
     with _in_path(os.getcwd()):
-        return [_import(name) for name in names]
+        return [_import(name, "{}") for name in names]
 
 
 def _attribute(holder: Any, path: str) -> Any:
@@ -150,7 +150,7 @@ def _resolve(spec: str) -> Any:
         module, _, attribute = spec.rpartition(".")
         if not module:
             return _import(spec)
-    holder = _import(module)
+    holder = _import(module, f"-A {{}}:{attribute}" if colon else f"-A {{}}.{attribute}")
     try:
         return _attribute(holder, attribute)
     except MissingAttribute as exc:
@@ -190,17 +190,20 @@ def _exists(name: str) -> bool:
 # -- what went wrong
 
 
-def _import(name: str) -> ModuleType:
-    """Import a module, and tell every failure in the user's words."""
+def _import(name: str, spelling: str = "-A {}") -> ModuleType:
+    """Import a module, and tell every failure in the user's words.
+
+    `spelling` is how the user would write the right name, were this one wrong.
+    """
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as exc:
         if is_missing(exc, name):
-            raise _no_module(name, getattr(exc, "name", None) or name) from exc
+            raise _no_module(name, getattr(exc, "name", None) or name, spelling) from exc
         raise _broken_module(name, exc) from exc
 
 
-def _no_module(name: str, missing: str) -> AppNotFound:
+def _no_module(name: str, missing: str, spelling: str) -> AppNotFound:
     parent, _, leaf = missing.rpartition(".")
     if parent:
         folders = [os.fspath(p) for p in getattr(sys.modules.get(parent), "__path__", [])]
@@ -212,7 +215,8 @@ def _no_module(name: str, missing: str) -> AppNotFound:
     near = difflib.get_close_matches(leaf, modules, 1)
     if near:
         right = f"{parent}.{near[0]}" if parent else near[0]
-        return AppNotFound(message, f"did you mean: -A {right}{name[len(missing) :]}")
+        right = spelling.format(right + name[len(missing) :])
+        return AppNotFound(message, f"did you mean: {right}")
     if not parent and (elsewhere := _elsewhere(leaf, folders[0])):
         return AppNotFound(message, f"it is in {elsewhere}: go there, or add --workdir {elsewhere}")
     if modules:
