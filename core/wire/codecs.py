@@ -119,10 +119,28 @@ def _yaml_decode(data: bytes) -> Any:
 
 
 def _msgpack_encode(value: Any) -> bytes:
-    return msgspec.msgpack.encode(value, enc_hook=_refuse)
+    return msgspec.msgpack.encode(_packable(value))
 
 
-def _refuse(value: Any) -> Any:
+def _packable(value: Any) -> Any:
+    """Return `value` in the types that msgpack has.
+
+    msgspec would also write dates, sets, UUIDs and more, which then come back as something else;
+    Celery's msgpack refuses them, and so do we.
+    """
+    if value is None or type(value) in (str, int, float, bool, bytes):
+        return value
+    if isinstance(value, dict):
+        return {_packable(key): _packable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_packable(item) for item in value]
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, str):
+        return str.__str__(value)  # the text itself, also of an enum
+    for kind in (bytes, int, float):
+        if isinstance(value, kind):
+            return kind(value)
     raise TypeError(f"msgpack cannot hold {type(value).__name__}: {value!r:.200}")
 
 
