@@ -221,9 +221,10 @@ class _Output:
         self.journal = logfile is None and under_journal()
 
     def handler(self, format: str, datefmt: str | None) -> logging.Handler:
+        formatter = self._formatter(format, datefmt)
         handler = open_handler(self.logfile)
         handler.addFilter(add_task)
-        handler.setFormatter(self._formatter(format, datefmt))
+        handler.setFormatter(formatter)
         return handler
 
     def _formatter(self, format: str, datefmt: str | None) -> logging.Formatter:
