@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -21,13 +21,14 @@ from uuid import uuid4
 from ..errors import BrokerConnectionError, BrokerError
 from ..wire.message import Publication
 from ..wire.queues import Queue
+from . import redis_inspection as inspection
 from . import redis_scripts as scripts
 from .base import Broker, Delivery, Heard, NodeRecord, QueueStat
 from .redis_bell import Bell
 from .redis_keys import Keys
 from .redis_line import Line, command, pack
 from .redis_options import clean_tls, read_options, read_url
-from .redis_recovery import Recovery, history, name_in
+from .redis_recovery import Recovery, history
 from .redis_routing import Routing
 
 #: Lease of an owner that receives without having registered (seconds).
@@ -40,6 +41,10 @@ OLDEST_SERVER = (6, 2)
 
 class RedisBroker(Broker):
     """Celery's Redis transport, spoken with leases."""
+
+    _line: Line | None = None
+    _bell: Bell
+    _recovery: Recovery
 
     holds_due = False
     highest_priority_first = False
@@ -56,7 +61,6 @@ class RedisBroker(Broker):
         self._lease = UNREGISTERED_LEASE
         self._word = uuid4().hex
         self._fetches = 0
-        self._line: Line | None = None
         self._pid = 0
         self._forget_line()
 
@@ -73,7 +77,7 @@ class RedisBroker(Broker):
     # --- the line ---------------------------------------------------------------------------
 
     def open(self, timeout: float = 4.0) -> None:
-        if self._line is not None and self._line.alive and self._pid == os.getpid():
+        if self._line is not None and self._pid == os.getpid() and self._usable():
             return
         self.close()
         line = Line(self._address, self._settings, timeout)
@@ -81,6 +85,9 @@ class RedisBroker(Broker):
         self._line = line
         self._bell = Bell(line, self._keys, self._address, timeout)
         self._recovery = Recovery(line, self._keys, self._routing)
+
+    def _usable(self) -> bool:
+        return self._line is not None and self._line.alive and self._bell.alive
 
     def close(self) -> None:
         if self._line is not None:
@@ -119,61 +126,19 @@ class RedisBroker(Broker):
         self._routing.declare(self._ready(), queue)
 
     def delete(self, queue: str) -> int:
+        line = self._ready()
         self._bell.forget(self._keys.lists(queue))
-        return self._routing.delete(self._ready(), queue)
+        return self._routing.delete(line, queue)
 
     def queues(self) -> list[QueueStat]:
-        """Return the numbers of every task queue; scans the database, so do not call it often."""
-        line, keys = self._ready(), self._keys
-        unacked, due = self._unacked_by_queue(), self._due_by_queue()
-        names = sorted({*self._routing.queue_names(line), *unacked, *due})
-        steps = len(keys.lists(""))
-        commands = [command(b"LLEN", key) for name in names for key in keys.lists(name)]
-        sizes = line.ask_all(commands) if commands else []
-        return [
-            QueueStat(
-                name=name,
-                ready=sum(sizes[steps * n : steps * (n + 1)]),
-                unacked=unacked[name],
-                due=due[name],
-            )
-            for n, name in enumerate(names)
-        ]
-
-    def _unacked_by_queue(self) -> Counter[str]:
-        line, keys = self._ready(), self._keys
-        owners = line.ask(b"ZRANGE", keys.leases, 0, -1)
-        counts: Counter[str] = Counter()
-        known: set[bytes] = set()
-        for owner in owners:
-            held = line.ask(b"HGETALL", keys.key("taskctl.owned.") + owner)
-            known.update(held[::2])
-            counts.update(keys.queue_of(origin.split(b" ", 3)[3]) for origin in held[1::2])
-        others = [tag for tag in line.ask(b"HKEYS", keys.unacked) if tag not in known]
-        for start in range(0, len(others), 200):
-            for entry in line.ask(b"HMGET", keys.unacked, *others[start : start + 200]):
-                counts.update(_target_of(entry))
-        return counts
-
-    def _due_by_queue(self) -> Counter[str]:
-        found = self._ready().ask(b"HGETALL", self._keys.due_counts)
-        counts: Counter[str] = Counter()
-        for key, count in zip(found[::2], found[1::2], strict=True):
-            counts[self._keys.queue_of(key)] += int(count)
-        return counts
+        """As the contract says; it scans the database, so do not call it every second."""
+        return inspection.queue_stats(self._ready(), self._keys, self._routing)
 
     def size(self, queue: str) -> int:
         return sum(self._ready().ask_all([command(b"LLEN", k) for k in self._keys.lists(queue)]))
 
     def peek(self, queue: str, limit: int = 50) -> list[bytes]:
-        if limit <= 0:
-            return []
-        shown: list[bytes] = []
-        for key in self._keys.lists(queue):
-            shown += self._ready().ask(b"LRANGE", key, len(shown) - limit, -1)[::-1]
-            if len(shown) == limit:
-                break
-        return shown
+        return inspection.waiting(self._ready(), self._keys, queue, limit)
 
     def purge(self, queue: str) -> int:
         lists = self._keys.lists(queue)
@@ -230,10 +195,10 @@ class RedisBroker(Broker):
         self._lists = keys.lists_by_step(self._queues)
         self._turn = 0
         table = [*self._loan_keys(owner), *self._due_keys(), *self._lists]
-        ends: list[str | int] = [owner, self._lease, len(self._queues)]  # type: ignore[list-item]
+        ends: list[str | float] = [owner, self._lease, len(self._queues)]
         for queue in self._queues:
             ends += [f', "", {json.dumps(queue)}]', self._routing.expires_ms(queue)]
-        head = [b"EVALSHA", scripts.FETCH.sha, len(table), *table]
+        head: list[bytes | int] = [b"EVALSHA", scripts.FETCH.sha, len(table), *table]
         self._fetch_head = b"*%d\r\n%b" % (len(head) + 3 + len(ends), pack(head))
         self._fetch_tail = pack(ends)
 
@@ -254,14 +219,9 @@ class RedisBroker(Broker):
         bell.answered()
         if self._queues and len(deliveries) < limit:
             deliveries += self._fetch(limit - len(deliveries))
-            # Between a short fetch and the look something may come: then fetch again, but not
-            # for ever against a busy publisher and quick peers.
-            for _ in range(3):
-                if len(deliveries) >= limit or bell.arm(self._lists):
-                    break
+            # From the moment of the look every change rings; what came before it is fetched now.
+            if len(deliveries) < limit and not bell.arm(self._lists):
                 deliveries += self._fetch(limit - len(deliveries))
-            else:
-                bell.ring(self._lists[0])
         bell.settle()
         return deliveries
 
@@ -274,7 +234,7 @@ class RedisBroker(Broker):
         due, *numbers = reply[:end].split(b" ")
         self._next_due = None if due == b"-1" else time.monotonic() + float(due)
         at = end + 1
-        deliveries = []
+        deliveries: list[Delivery] = []
         places = iter(map(int, numbers))
         place = -1
         for place, tag_size, size in zip(places, places, places, strict=True):
@@ -295,7 +255,7 @@ class RedisBroker(Broker):
         return deliveries
 
     def _from_fanout(self, limit: int) -> list[Delivery]:
-        deliveries = []
+        deliveries: list[Delivery] = []
         while self._fanout_heard and len(deliveries) < limit:
             heard = self._fanout_heard.popleft()
             queue = self._fanout.get(heard.exchange)
@@ -340,20 +300,7 @@ class RedisBroker(Broker):
             self._next_due = min(soonest, self._next_due or soonest)
 
     def parked(self, limit: int = 1000) -> list[tuple[float, bytes]]:
-        found: list[tuple[float, bytes]] = []
-        start = 0
-        while len(found) < limit:
-            page = self._ready().ask(b"ZRANGE", self._keys.due, start, start + 999, b"WITHSCORES")
-            if not page:
-                break
-            records = self._ready().ask(b"HMGET", self._keys.due_messages, *page[::2])
-            for due, record in zip(page[1::2], records, strict=True):
-                if record is not None:
-                    list_key, envelope = _parked(record)
-                    if self._keys.queue_of(list_key) in self._queues:
-                        found.append((float(due), envelope))
-            start += 1000
-        return found[:limit]
+        return inspection.held(self._ready(), self._keys, self._queues, limit)
 
     def cancel_parked(self, task_ids: Iterable[str]) -> list[bytes]:
         wanted = list(task_ids)
@@ -363,21 +310,24 @@ class RedisBroker(Broker):
 
     def take(self, queue: str, limit: int = 100) -> list[bytes]:
         """As the contract says; the descriptor becomes readable when another message comes."""
-        lists = self._keys.lists(queue)
-        self._routing.keep_alive(self._ready())
-        self._bell.pump()
-        self._bell.answered(lists)
-        taken: list[bytes] = []
-        while True:
-            for key in lists:
-                if len(taken) < limit:
-                    taken += self._ready().ask(b"RPOP", key, limit - len(taken)) or ()
-            if len(taken) >= limit or self._bell.arm(lists):
-                break
+        line, bell, lists = self._ready(), self._bell, self._keys.lists(queue)
+        self._routing.keep_alive(line)
+        bell.pump()
+        bell.answered(lists)
+        taken = self._pop(lists, limit)
+        if len(taken) < limit and not bell.arm(lists):
+            taken += self._pop(lists, limit - len(taken))
         expiries = self._routing.expiries(set(lists))
         if expiries:
-            self._ready().ask_all(expiries)
-        self._bell.settle()
+            line.ask_all(expiries)
+        bell.settle()
+        return taken
+
+    def _pop(self, lists: Sequence[bytes], limit: int) -> list[bytes]:
+        taken: list[bytes] = []
+        for key in lists:
+            if len(taken) < limit:
+                taken += self._ready().ask(b"RPOP", key, limit - len(taken)) or ()
         return taken
 
     # --- broadcasts ---------------------------------------------------------------------------
@@ -424,29 +374,7 @@ class RedisBroker(Broker):
                 self._next_due = None
 
     def nodes(self) -> list[NodeRecord]:
-        keys = self._keys
-        clock, records, leases = self._ready().transact(
-            [
-                command(b"TIME"),
-                command(b"HGETALL", keys.nodes),
-                command(b"ZRANGE", keys.leases, 0, -1, b"WITHSCORES"),
-            ]
-        )
-        now = int(clock[0]) + int(clock[1]) / 1e6
-        deadlines = dict(zip(leases[::2], map(float, leases[1::2]), strict=True))
-        nodes = []
-        for owner, text in zip(records[::2], records[1::2], strict=True):
-            said, _, body = text.partition(b"\n")
-            nodes.append(
-                NodeRecord(
-                    name=name_in(text),
-                    owner=owner.decode("utf-8", "surrogatepass"),
-                    record=json.loads(body)["record"],
-                    age=max(0.0, now - float(said)),
-                    alive=deadlines.get(owner, 0.0) >= now,
-                )
-            )
-        return sorted(nodes, key=lambda node: node.name)
+        return inspection.nodes(self._ready(), self._keys)
 
     def started(self, tags: Sequence[str]) -> None:
         """As the contract says; the server's answer is read with the next command's."""
@@ -457,19 +385,3 @@ class RedisBroker(Broker):
     def reclaim(self) -> list[str]:
         self._ready()
         return self._recovery.reclaim()
-
-
-def _parked(record: bytes) -> tuple[bytes, bytes]:
-    """Return (list, envelope) of a held message's record."""
-    head, _, rest = record.partition(b"\n")
-    list_size, task_size = map(int, head.split(b" "))
-    return rest[:list_size], rest[list_size + task_size :]
-
-
-def _target_of(entry: bytes | None) -> list[str]:
-    """Return the queue of a loan that a Celery worker holds, if its entry tells."""
-    try:
-        _, exchange, routing_key = json.loads(entry or b"")
-    except (ValueError, TypeError):
-        return []
-    return [routing_key or exchange] if isinstance(routing_key or exchange, str) else []

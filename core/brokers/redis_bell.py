@@ -26,7 +26,7 @@ from ..wire.queues import topic_matches
 from .base import Heard
 from .redis_keys import Keys
 from .redis_line import Line, command
-from .redis_options import Address, Options
+from .redis_options import Address
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,12 @@ class Bell:
         self._selector.register(self._reminder, selectors.EVENT_READ)
 
     def fileno(self) -> int:
-        return self._selector.fileno()  # type: ignore[attr-defined,no-any-return]
+        return self._selector.fileno()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still hear; one that never had to listen is fine."""
+        return self._ears is None or self._ears.alive
 
     def close(self) -> None:
         """Let go of all descriptors; in a forked child the parent's ends stay as they are."""
@@ -130,11 +135,6 @@ class Bell:
         """Be silent about these lists from now on."""
         self._armed.difference_update(lists)
         self._rung.difference_update(lists)
-        self.settle()
-
-    def ring(self, key: bytes) -> None:
-        """Make the descriptor readable: there is something on this list."""
-        self._rung.add(key)
         self.settle()
 
     def settle(self) -> None:

@@ -69,8 +69,13 @@ class Line:
             self._connection.connect()
         except (redis.RedisError, OSError) as exc:
             raise self._translated(exc) from exc
-        self._socket().settimeout(options.socket_timeout)
         self.alive = True
+        try:
+            self.ask(b"PING")  # a server that wants a password, or is loading, says so only now
+        except BrokerError:
+            self.close()
+            raise
+        self._socket().settimeout(options.socket_timeout)
 
     def close(self) -> None:
         """Let go of the connection; in a forked child the parent's end is not disturbed."""
@@ -131,25 +136,29 @@ class Line:
 
     def send(self, packed: bytes) -> None:
         """Send what is packed; somebody else reads the replies."""
-        if not self.alive:
-            raise BrokerConnectionError(f"the line to {self.address.shown} is closed: open it")
+        self._refuse_if_closed()
         try:
             self._connection.send_packed_command((packed,), check_health=False)
         except (redis.RedisError, OSError) as exc:
             self.alive = False
             raise self._translated(exc) from exc
 
+    def _refuse_if_closed(self) -> None:
+        """The driver would silently connect anew, without what was subscribed and tracked."""
+        if not self.alive:
+            raise BrokerConnectionError(f"the line to {self.address.shown} is closed: open it")
+
     def _replies(self, count: int) -> list[Any]:
         """Read all that is owed, or the next reply would answer an older question."""
         replies: list[Any] = []
         refusal: redis.ResponseError | None = None
         owed, self._owed = self._owed, 0
+        self._refuse_if_closed()
         for _ in range(owed + count):
             try:
                 replies.append(self._connection.read_response(disable_decoding=True))
             except redis.ResponseError as exc:
                 replies.append(None)
-                # NOSCRIPT comes last: an older command's error must not be hidden by it.
                 refusal = refusal or exc
             except (redis.RedisError, OSError) as exc:
                 self.alive = False
@@ -162,6 +171,7 @@ class Line:
 
     def has_news(self) -> bool:
         """Return whether a message (or the end of the connection) can be read without waiting."""
+        self._refuse_if_closed()
         try:
             return bool(self._connection.can_read(0))
         except (redis.RedisError, OSError) as exc:
@@ -197,27 +207,30 @@ class Line:
 
 def _connection(address: Address, options: Options, timeout: float) -> Any:
     """Return the driver's connection, not yet connected, that never retries by itself."""
-    limit = min(timeout, options.socket_timeout or timeout)
     given: dict[str, Any] = {
         "db": address.db,
         "username": address.username,
         "password": address.password,
         "client_name": options.client_name,
-        "socket_timeout": limit,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
+        "socket_timeout": min(timeout, options.socket_timeout or timeout),
+        "retry": Retry(NoBackoff(), 0),  # one try: whoever opened us decides on the next
+        "protocol": 2,  # the bell reads invalidations as RESP2 sends them
     }
     if address.path is not None:
-        return UnixDomainSocketConnection(path=address.path, **given)
+        make: Any = UnixDomainSocketConnection
+        return make(path=address.path, **given)
     given |= {
         "host": address.host,
         "port": address.port,
         "socket_connect_timeout": min(timeout, options.socket_connect_timeout or timeout),
-        "socket_keepalive": options.socket_keepalive,
-        "socket_keepalive_options": options.socket_keepalive_options,
     }
+    if options.socket_keepalive is not None:
+        given["socket_keepalive"] = options.socket_keepalive
+    if options.socket_keepalive_options is not None:
+        given["socket_keepalive_options"] = options.socket_keepalive_options
     if not address.tls:
-        return Connection(**given)
+        make = Connection
+        return make(**given)
     tls = clean_tls({**(options.ssl or {}), **address.tls_options})
     if isinstance(tls.get("ssl_cert_reqs"), ssl.VerifyMode):
         tls["ssl_cert_reqs"] = tls["ssl_cert_reqs"].name.removeprefix("CERT_").lower()

@@ -62,7 +62,7 @@ def read_options(given: Mapping[str, Any]) -> Options:
     """
     known = Options.__struct_fields__
     chosen = {name: value for name, value in given.items() if name not in WITHOUT_EFFECT}
-    for name in chosen:
+    for name, value in chosen.items():
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
@@ -112,16 +112,15 @@ def read_url(url: str) -> Address:
     except ValueError as exc:
         raise ImproperlyConfigured(f"the {scheme}:// broker URL cannot be read: {exc}") from exc
     query = dict(parse_qsl(parts.query))
-    who = {
-        "username": unquote(parts.username) if parts.username else query.pop("username", None),
-        "password": unquote(parts.password) if parts.password else query.pop("password", None),
-    }
+    username = unquote(parts.username) if parts.username else query.pop("username", "") or None
+    password = unquote(parts.password) if parts.password else query.pop("password", "") or None
     if scheme == "redis+socket":
         path = unquote((parts.hostname or "") + parts.path)
-        db = _database(query.pop("virtual_host", None) or query.pop("db", None) or "0")
+        db = _database(query.pop("virtual_host", "") or query.pop("db", "") or "0")
         _nothing_left(query, ())
-        return Address(shown=f"redis+socket://{path} db {db}", db=db, path=path, **who)
-    db = _database(query.pop("db", None) or parts.path.strip("/") or "0")
+        shown = f"redis+socket://{path} db {db}"
+        return Address(shown=shown, db=db, path=path, username=username, password=password)
+    db = _database(query.pop("db", "") or parts.path.strip("/") or "0")
     host = parts.hostname or "localhost"
     tls = scheme == "rediss"
     tls_options = _tls_options(query) if tls else {}
@@ -131,9 +130,10 @@ def read_url(url: str) -> Address:
         db=db,
         host=host,
         port=port,
+        username=username,
+        password=password,
         tls=tls,
         tls_options=tls_options,
-        **who,
     )
 
 

@@ -1,0 +1,146 @@
+"""URLs and options of a Redis broker are read once, and what is wrong is said in one line."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from taskctl.core.brokers.redis import RedisBroker
+from taskctl.core.brokers.redis_keys import Keys
+from taskctl.core.brokers.redis_options import Options, clean_tls, read_options, read_url
+from taskctl.core.errors import BrokerError, ImproperlyConfigured
+
+from ..support.waiting import eventually
+from .peer import publication
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "expected"),
+    [
+        ("redis://", "redis://localhost:6379/0", {"host": "localhost", "db": 0}),
+        ("redis://h:1/3", "redis://h:1/3", {"host": "h", "port": 1, "db": 3}),
+        ("redis://h/?db=4", "redis://h:6379/4", {"db": 4}),
+        ("redis://u:p%40ss@h//5", "redis://h:6379/5", {"username": "u", "password": "p@ss"}),
+        ("redis://:p@[::1]:7/0", "redis://::1:7/0", {"host": "::1", "password": "p"}),
+        ("redis+socket:///run/r.sock", "redis+socket:///run/r.sock db 0", {"path": "/run/r.sock"}),
+        ("redis+socket:///r?virtual_host=2", "redis+socket:///r db 2", {"db": 2}),
+        (
+            "rediss://h/0?ssl_cert_reqs=CERT_NONE",
+            "rediss://h:6379/0",
+            {"tls": True, "tls_options": {"ssl_cert_reqs": "CERT_NONE"}},
+        ),
+    ],
+)
+def test_a_url_names_a_place(url: str, shown: str, expected: dict[str, Any]) -> None:
+    address = read_url(url)
+
+    assert address.shown == shown
+    assert {name: getattr(address, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("redis://:s3cret@h/zero", "a Redis database is a number, got 'zero'"),
+        ("redis://:s3cret@h:port/0", "cannot be read"),
+        ("redis://:s3cret@h/0?timeout=4", "unknown option 'timeout'"),
+        ("sentinel://:s3cret@h:26379/0", "not supported by this version yet"),
+    ],
+)
+def test_a_wrong_url_is_explained_without_its_password(url: str, reason: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=reason) as caught:
+        RedisBroker(url)
+
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"visibilty_timeout": 5}, "did you mean visibility_timeout"),
+        ({"visibility_timeout": "long"}, "visibility_timeout: expected `float`, got `str`"),
+        ({"priority_steps": [3, 6]}, "priority_steps must hold 0"),
+        ({"sep": ""}, "sep must not be empty"),
+        ({"ssl": {"cert": "x"}}, "unknown TLS option 'cert'"),
+        ({"ssl": {"ssl_cert_reqs": "maybe"}}, "none, optional or required, got 'maybe'"),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=reason):
+        RedisBroker("redis://h/0", options=options)
+
+
+def test_celery_options_without_a_meaning_here_may_stay() -> None:
+    options = read_options({"max_connections": 5, "retry_on_timeout": True, "sep": ":"})
+
+    assert options == Options(sep=":")
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ({"ssl_cert_reqs": ssl.CERT_REQUIRED}, {"ssl_cert_reqs": ssl.CERT_REQUIRED}),
+        ({"ssl_cert_reqs": "CERT_NONE"}, {"ssl_cert_reqs": "none", "ssl_check_hostname": False}),
+        ({"ssl_check_hostname": "false"}, {"ssl_check_hostname": False}),
+    ],
+)
+def test_tls_settings_are_taken_as_celery_writes_them(
+    given_: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert clean_tls(given_) == expected
+
+
+@given(
+    queue=st.text(min_size=1).filter(lambda name: "\x06\x16" not in name),
+    priority=st.integers(-3, 20),
+    prefix=st.sampled_from(["", "app:"]),
+)
+def test_the_list_of_a_queue_leads_back_to_the_queue(
+    queue: str, priority: int, prefix: str
+) -> None:
+    keys = Keys(Options(global_keyprefix=prefix), 0)
+
+    assert keys.queue_of(keys.list_of(queue, priority)) == queue
+    assert keys.list_of(queue, priority) in keys.lists(queue)
+
+
+def test_a_unix_socket_is_spoken_to(tmp_path: Path) -> None:
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("redis-server is not installed")
+    path = tmp_path / "r.sock"
+    server = subprocess.Popen(
+        [binary, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        eventually(path.exists)
+        broker = RedisBroker(f"redis+socket://{path}?virtual_host=1")
+        broker.open()
+        broker.publish([publication("a")])
+        assert broker.size("q") == 1
+        broker.close()
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def test_a_broker_that_was_never_opened_refuses_work() -> None:
+    broker = RedisBroker("redis://127.0.0.1:1/0", owner="one")
+
+    for refused in (
+        lambda: broker.receive(1),
+        lambda: broker.delete("q"),
+        lambda: broker.take("q"),
+        lambda: broker.register("n", {}, 1.0),
+        broker.fileno,
+    ):
+        with pytest.raises(BrokerError, match="closed"):
+            refused()
+    broker.close()
