@@ -91,6 +91,8 @@ class SqliteFile:
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
         self._inode: tuple[int, int] = (0, 0)
+        #: Permission bits of the file, as found when it was opened.
+        self.mode = 0o600
         self._usable = False
 
     # --- open and close ---------------------------------------------------------------------
@@ -107,6 +109,11 @@ class SqliteFile:
         with self._lock:
             self._usable = False
             self._disconnect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection stands; false after a fork, and once the file was found gone."""
+        return self._db is not None
 
     def _connect(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < MIN_SQLITE:
@@ -128,9 +135,10 @@ class SqliteFile:
             except BaseException:
                 db.close()
                 raise
+            found = os.stat(self.path)
         self._db = db
-        found = os.stat(self.path)
         self._inode = (found.st_dev, found.st_ino)
+        self.mode = stat.S_IMODE(found.st_mode)
         _open_files.add(self)
         return db
 
@@ -248,16 +256,16 @@ class SqliteFile:
         with self.read() as db:
             free = db.execute("PRAGMA freelist_count").fetchone()[0]
             used = db.execute("PRAGMA page_count").fetchone()[0] - free
-        if free > max(used, 10 * pages):
-            with self.write() as db:
-                db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            if free > max(used, 10 * pages):
+                # Not execute: it would stop after the first page, since no row comes back.
+                db.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     def _connected(self) -> sqlite3.Connection:
         if self._db is not None:
             return self._db
         if not self._usable:
             raise self.refused(f"{self.path} is not open")
-        return self._connect()  # first use after a fork
+        return self._connect()  # first use after a fork, or after the file was found gone
 
     def _check_still_there(self) -> None:
         """Notice a file that was removed or replaced: what we write there nobody would read."""

@@ -161,7 +161,8 @@ class Broker(ABC):
         """Return up to `limit` deliveries from the subscribed queues; never wait.
 
         Taking a message and recording its loan is one atomic step.  Queues are served in turn:
-        a full one does not starve the others.
+        a full one does not starve the others.  A `limit` of 0 takes nothing, and quiets the
+        descriptor until something new comes.
         """
 
     @abstractmethod
@@ -236,7 +237,8 @@ class Broker(ABC):
 
     @abstractmethod
     def reclaim(self) -> list[str]:
-        """Give back what owners with an ended lease held; return those owners' names.
+        """Give back what owners with an ended lease held; return their node names (the owner
+        itself for one that never registered).
 
         Each goes to the head of its queue, marked redelivered.  Its `deliveries` count goes up
         by one if the loan was `started`, or if the count was 0: the first loss may have been

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -71,6 +70,7 @@ class SqliteBroker(Broker):
         )
         self._folder = self.path.with_name(self.path.name + "-bells")
         self._pid = 0
+        self._lost = False
         self._bell: SharedBell | None = None
         self._ringer = Ringer(self._folder)
         self._topology = Topology()
@@ -84,13 +84,12 @@ class SqliteBroker(Broker):
     # --- the line ---------------------------------------------------------------------------
 
     def open(self, timeout: float = 4.0) -> None:
-        if self._pid == os.getpid():
+        if self._pid == os.getpid() and not self._lost:
             return
-        if self._pid:
-            self.close()
+        self.close()
         self._file.timeout = timeout
         self._file.open()
-        self._pid = os.getpid()
+        self._pid, self._lost = os.getpid(), False
         self._ringer = Ringer(self._folder)
         self._topology = Topology()
         with self._read() as db:
@@ -124,8 +123,7 @@ class SqliteBroker(Broker):
     def _own_bell(self) -> SharedBell:
         self._check()
         if self._bell is None:
-            mode = stat.S_IMODE(os.stat(self.path).st_mode) & 0o660
-            self._bell = SharedBell(self._folder, mode)
+            self._bell = SharedBell(self._folder, self._file.mode & 0o660)
             self._bell.open()
         return self._bell
 
@@ -158,15 +156,14 @@ class SqliteBroker(Broker):
                 yield db
         except BaseException:
             self._topology = Topology()  # it may know what was rolled back
+            self._lost = not self._file.connected
             raise
 
     # --- queues -----------------------------------------------------------------------------
 
     def declare(self, queue: Queue) -> None:
         if queue.expires is not None or queue.exclusive:
-            self._own_bell().answer_to(
-                QUEUES
-            )  # whoever makes a private queue waits for what comes there
+            self._own_bell().answer_to(QUEUES)  # its maker waits for what comes there
         with self._read() as db:
             if queue.expires is None and self._topology.is_declared(db, queue):
                 return

@@ -27,7 +27,8 @@ _DUE_SEQ = "CAST(due * 1000000 AS INTEGER) - 4611686018427387904"
 _WAITING = "queue = ? AND owner = 0 AND due IS NULL"
 _SERVED_NEXT = "ORDER BY priority DESC, seq, id LIMIT ?"
 
-#: One loan; takes id, loan, owner.  What is not ours, or no more, matches nothing.
+#: One loan; takes id, loan, owner.  What is not ours, or no more, matches nothing; so does an
+#: owner of None, who was reclaimed.
 _LOAN = "id = ? AND loan = ? AND owner = ?"
 
 
@@ -161,12 +162,12 @@ def loans(tags: Iterable[str]) -> list[Loan]:
     return found
 
 
-def end(db: Connection, owner: int, ended: Sequence[Loan]) -> None:
+def end(db: Connection, owner: int | None, ended: Sequence[Loan]) -> None:
     """Remove these messages for good."""
     db.executemany(f"DELETE FROM message WHERE {_LOAN}", [(*loan, owner) for loan in ended])
 
 
-def give_back(db: Connection, owner: int, back: Sequence[Loan], *, lost: bool) -> None:
+def give_back(db: Connection, owner: int | None, back: Sequence[Loan], *, lost: bool) -> None:
     """Let these messages wait where they waited before."""
     db.executemany(
         "UPDATE message SET owner = 0, started = 0, redelivered = 1,"
@@ -175,7 +176,7 @@ def give_back(db: Connection, owner: int, back: Sequence[Loan], *, lost: bool) -
     )
 
 
-def start(db: Connection, owner: int, started: Sequence[Loan]) -> None:
+def start(db: Connection, owner: int | None, started: Sequence[Loan]) -> None:
     """Note that these have begun to run."""
     db.executemany(
         f"UPDATE message SET started = 1 WHERE {_LOAN}", [(*loan, owner) for loan in started]
@@ -185,7 +186,9 @@ def start(db: Connection, owner: int, started: Sequence[Loan]) -> None:
 # --- held until due -----------------------------------------------------------------------------
 
 
-def hold(db: Connection, owner: int, parked: Sequence[Loan], due: float, task_id: str) -> None:
+def hold(
+    db: Connection, owner: int | None, parked: Sequence[Loan], due: float, task_id: str
+) -> None:
     """Turn loans into held messages."""
     db.executemany(
         f"UPDATE message SET owner = 0, started = 0, due = ?, task_id = ? WHERE {_LOAN}",
@@ -212,7 +215,7 @@ def held(db: Connection, queues: Sequence[int | None], limit: int) -> list[tuple
     """Return (due, envelope) of what these queues hold, soonest first."""
     return db.execute(
         "SELECT due, envelope FROM message WHERE due IS NOT NULL"
-        f" AND queue IN ({', '.join('?' * len(queues))}) ORDER BY due, id LIMIT ?",
+        f" AND queue IN ({', '.join('?' * len(queues))}) ORDER BY due LIMIT ?",
         (*queues, limit),
     ).fetchall()
 

@@ -19,29 +19,32 @@ FIRST_LEASE = 60.0
 #: True for a lease that holds; takes now, now.  A lease from before a reboot lies in the future.
 _ALIVE = "(seen <= ? AND ? < seen + lease)"
 
-#: Gives the loans of an owner back; %s is what else is set.
-_GIVE_BACK = "UPDATE message SET owner = 0, started = 0, redelivered = 1%s WHERE owner = ?"
+#: Gives the loans of an owner back; %s is what else is set.  `owner > 0` is what the index `lent`
+#: says, without it the whole table would be read.
+_GIVE_BACK = (
+    "UPDATE message SET owner = 0, started = 0, redelivered = 1%s WHERE owner = ? AND owner > 0"
+)
 
 #: The first loss counts in any case, later ones only for what had begun to run.
 _COUNT_LOSS = ", deliveries = deliveries + (started OR deliveries = 0)"
 
 
-def find(db: Connection, owner: str | None) -> int:
-    """Return the number of an owner, 0 if it is not known (any more)."""
+def find(db: Connection, owner: str | None) -> int | None:
+    """Return the number of an owner, None if it is not known (any more): it owns no loan."""
     row = db.execute("SELECT id FROM owner WHERE owner = ?", (owner,)).fetchone()
-    return int(row[0]) if row else 0
+    return int(row[0]) if row else None
 
 
 def make(db: Connection, owner: str) -> int:
     """Return the number of an owner, with a first lease if it had none."""
     number = find(db, owner)
-    if not number:
-        db.execute(
-            "INSERT INTO owner (owner, at, seen, lease) VALUES (?, ?, ?, ?)",
-            (owner, time.time(), time.monotonic(), FIRST_LEASE),
-        )
-        number = find(db, owner)
-    return number
+    if number is not None:
+        return number
+    row = db.execute(
+        "INSERT INTO owner (owner, at, seen, lease) VALUES (?, ?, ?, ?) RETURNING id",
+        (owner, time.time(), time.monotonic(), FIRST_LEASE),
+    ).fetchone()
+    return int(row[0])
 
 
 def register(
@@ -54,7 +57,7 @@ def register(
     )
 
 
-def retire(db: Connection, number: int) -> int:
+def retire(db: Connection, number: int | None) -> int:
     """Forget an owner that leaves in peace; return how many loans went back."""
     given_back = db.execute(_GIVE_BACK % "", (number,)).rowcount
     db.execute("DELETE FROM owner WHERE id = ?", (number,))

@@ -742,6 +742,27 @@ class BrokerContract:
         other.ack(tags(new))
         assert stat(other) == (0, 0, 0)
 
+    def test_an_owner_whose_loans_went_back_cannot_touch_them_where_they_wait(
+        self, make_broker: MakeBroker
+    ) -> None:
+        sleeper, other = make_broker(owner="sleeper"), make_broker(owner="two")
+        sleeper.register("sleeper@host", {}, 0.1)
+        sleeper.subscribe(direct_queue("q"))
+        sleeper.publish([publication("a"), publication("b")])
+        old = tags(collect(sleeper, 2))
+        eventually(other.reclaim)
+
+        sleeper.ack(old)
+        sleeper.reject(old, requeue=False)
+        sleeper.park(old[0], time.time() + 60, "t")
+        sleeper.retire()
+
+        other.subscribe(direct_queue("q"))
+        assert [(t, d.deliveries) for d in collect(other, 2) for t in texts([d])] == [
+            ("a", 1),
+            ("b", 1),
+        ]
+
     # --- several processes ------------------------------------------------------------------
 
     def test_a_message_from_another_process_wakes_an_idle_consumer(
