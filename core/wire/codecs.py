@@ -134,13 +134,14 @@ def _packable(value: Any) -> Any:
         return {_packable(key): _packable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_packable(item) for item in value]
-    if isinstance(value, bytearray | memoryview):
+    if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if isinstance(value, str):
         return str.__str__(value)  # the text itself, also of an enum
-    for kind in (bytes, int, float):
-        if isinstance(value, kind):
-            return kind(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
     raise TypeError(f"msgpack cannot hold {type(value).__name__}: {value!r:.200}")
 
 

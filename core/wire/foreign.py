@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 import pkgutil
+from functools import lru_cache
 from typing import Any
 
 from .. import errors
@@ -81,9 +82,12 @@ def our_class(module: str, name: str) -> Any:
     return _OURS.get((module, name))
 
 
+@lru_cache(maxsize=256)
 def made_up_class(name: str, module: str) -> type[Exception]:
-    """Return a new exception class of that name, for one whose code is not loaded here."""
-    return type(name, (Exception,), {"__module__": module})
+    """Return an exception class of that qualified name, for one whose code is not loaded here."""
+    short = name.rpartition(".")[2]
+    place = {"__module__": module, "__qualname__": name}
+    return type(short if short.isidentifier() else "UnknownError", (Exception,), place)
 
 
 # --- pickles --------------------------------------------------------------------------------

@@ -171,9 +171,12 @@ def decode_exception(fields: Mapping[str, Any]) -> BaseException:
     message = fields.get("exc_message", "")
     args = message if isinstance(message, list | tuple) else (message,)
     try:
-        return cls(*args)
+        exc = cls(*args)
     except Exception:  # the class is the user's code, and free to refuse
-        return Exception(f"{name}({', '.join(map(repr, args))})")
+        exc = None
+    if isinstance(exc, BaseException):
+        return exc
+    return Exception(f"{name}({', '.join(map(repr, args))})")
 
 
 def _exception_class(name: str, module: Any) -> type[BaseException]:

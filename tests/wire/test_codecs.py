@@ -12,8 +12,6 @@ from enum import IntEnum
 from typing import Any
 from uuid import uuid4
 
-import celery.canvas
-import celery.exceptions
 import kombu.compression
 import kombu.utils.json as kombu_json
 import pytest
@@ -155,38 +153,6 @@ class TestPickle:
     @given(values.extended)
     def test_the_bytes_are_kombus(self, value: Any) -> None:
         assert codecs.encode(value, "pickle")[2] == pickle.dumps(value, 4)
-
-    def test_celerys_signatures_are_read_as_dicts(self) -> None:
-        theirs = celery.canvas.signature("proj.add", (2,), options={"queue": "q"})
-
-        ours = codecs.decode(pickle.dumps([theirs]), "application/x-python-serialize", "binary")
-
-        assert type(ours[0]) is dict
-        assert (ours[0]["task"], ours[0]["args"]) == ("proj.add", (2,))
-
-    def test_signatures_are_written_as_celerys(self) -> None:
-        class Signature(dict):  # type: ignore[type-arg]
-            pass
-
-        ours = Signature(
-            task="proj.add", args=[2], kwargs={}, options={}, subtask_type=None, immutable=False
-        )
-
-        theirs = pickle.loads(codecs.encode([ours], "pickle")[2])[0]
-
-        assert type(theirs) is celery.canvas.Signature
-        assert theirs["task"] == "proj.add"
-
-    @pytest.mark.parametrize("name", ["TaskRevokedError", "ChordError", "SoftTimeLimitExceeded"])
-    def test_our_errors_are_celerys_on_the_other_side_and_back(self, name: str) -> None:
-        ours = codecs.encode(getattr(errors, name)("x"), "pickle")[2]
-        theirs = pickle.loads(ours)
-
-        assert type(theirs) is getattr(celery.exceptions, name)
-        assert theirs.args == ("x",)
-        for data in (ours, pickle.dumps(theirs)):
-            again = codecs.decode(data, "application/x-python-serialize", "binary")
-            assert type(again) is getattr(errors, name)
 
     def test_a_broken_pickle_is_a_decode_error(self) -> None:
         with pytest.raises(errors.DecodeError):
