@@ -1,0 +1,126 @@
+"""taskctl's library: what `from taskctl import ...` hands on.
+
+The house, from the cellar up; imports point down only:
+
+    errors signals current clock config loader log ...   the ground: facts and the machine
+    wire/        bytes: messages, envelopes, serializers, states
+    brokers/     carry messages: memory, sqlite, redis
+    messaging/   the pipe: connection, routes, producer, consumer, mailbox, events
+    backends/    keep results        remote/   steer and see workers
+    tasks/       a task, its signature and canvas, its run, its result
+    app          settings, tasks, and all a user reaches through them
+    pool/        children that run tasks
+    worker/      the program that takes messages and sees them to their end
+
+A name is loaded when it is first used, so that importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from . import errors as exceptions
+    from . import signals
+    from .app import (
+        App,
+        Celery,
+        app_or_default,
+        current_app,
+        current_task,
+        shared_task,
+    )
+    from .tasks.asyncresult import AsyncResult
+    from .tasks.canvas import (
+        chain,
+        chord,
+        chunks,
+        group,
+        maybe_signature,
+        signature,
+        xmap,
+        xstarmap,
+    )
+    from .tasks.eagerresult import EagerResult
+    from .tasks.joining import allow_join_result
+    from .tasks.result import GroupResult, ResultSet
+    from .tasks.signature import Signature
+    from .tasks.task import Task
+    from .wire import states
+    from .wire.queues import Exchange, Queue
+
+#: Public name -> where it lives; a module if there is no attribute of that name.
+_PUBLIC = {
+    "App": ".app",
+    "AsyncResult": ".tasks.asyncresult",
+    "Celery": ".app",
+    "EagerResult": ".tasks.eagerresult",
+    "Exchange": ".wire.queues",
+    "GroupResult": ".tasks.result",
+    "Queue": ".wire.queues",
+    "ResultSet": ".tasks.result",
+    "Signature": ".tasks.signature",
+    "Task": ".tasks.task",
+    "allow_join_result": ".tasks.joining",
+    "app_or_default": ".app",
+    "chain": ".tasks.canvas",
+    "chord": ".tasks.canvas",
+    "chunks": ".tasks.canvas",
+    "current_app": ".app",
+    "current_task": ".app",
+    "group": ".tasks.canvas",
+    "maybe_signature": ".tasks.canvas",
+    "shared_task": ".app",
+    "signature": ".tasks.canvas",
+    "xmap": ".tasks.canvas",
+    "xstarmap": ".tasks.canvas",
+}
+_MODULES = {"exceptions": ".errors", "signals": ".signals", "states": ".wire.states"}
+
+__all__ = [
+    "App",
+    "AsyncResult",
+    "Celery",
+    "EagerResult",
+    "Exchange",
+    "GroupResult",
+    "Queue",
+    "ResultSet",
+    "Signature",
+    "Task",
+    "__version__",
+    "allow_join_result",
+    "app_or_default",
+    "chain",
+    "chord",
+    "chunks",
+    "current_app",
+    "current_task",
+    "exceptions",
+    "group",
+    "maybe_signature",
+    "shared_task",
+    "signals",
+    "signature",
+    "states",
+    "xmap",
+    "xstarmap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        found = getattr(importlib.import_module(_PUBLIC[name], __name__), name)
+    elif name in _MODULES:
+        found = importlib.import_module(_MODULES[name], __name__)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,83 @@
+"""taskctl, a distributed task queue: `from taskctl import App`.
+
+Everything lives in `taskctl.core`; a name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import taskctl.core
+
+from .core.version import __version__
+
+if TYPE_CHECKING:
+    from .core import (
+        App,
+        AsyncResult,
+        Celery,
+        EagerResult,
+        Exchange,
+        GroupResult,
+        Queue,
+        ResultSet,
+        Signature,
+        Task,
+        allow_join_result,
+        app_or_default,
+        chain,
+        chord,
+        chunks,
+        current_app,
+        current_task,
+        exceptions,
+        group,
+        maybe_signature,
+        shared_task,
+        signals,
+        signature,
+        states,
+        xmap,
+        xstarmap,
+    )
+
+__all__ = [
+    "App",
+    "AsyncResult",
+    "Celery",
+    "EagerResult",
+    "Exchange",
+    "GroupResult",
+    "Queue",
+    "ResultSet",
+    "Signature",
+    "Task",
+    "__version__",
+    "allow_join_result",
+    "app_or_default",
+    "chain",
+    "chord",
+    "chunks",
+    "current_app",
+    "current_task",
+    "exceptions",
+    "group",
+    "maybe_signature",
+    "shared_task",
+    "signals",
+    "signature",
+    "states",
+    "xmap",
+    "xstarmap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(taskctl.core, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

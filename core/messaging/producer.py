@@ -6,12 +6,13 @@ properties is the order on Celery's wire.  Knows names and options, not tasks.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -32,14 +33,14 @@ from .routes import Router
 log = logging.getLogger("taskctl.producer")
 
 #: Options that are for the caller's side, or mean nothing to a broker of ours.
-_NOT_SENT = frozenset(
-    "add_to_parent connection producer publisher router result_cls route_name declare timeout "
-    "confirm_timeout mandatory immediate".split()
-)
+_NOT_SENT = frozenset("add_to_parent declare timeout confirm_timeout mandatory immediate".split())
 _DELIVERY_MODES = {"persistent": 2, "transient": 1, "1": 1, "2": 2}
 
+#: Most messages of one batch that are handed over in one step.
+BATCH = 500
+
 #: While set, messages are gathered here instead of being published.
-_gathered: ContextVar[list[Publication] | None] = ContextVar("taskctl_gathered", default=None)
+_gathered: ContextVar[Gathering | None] = ContextVar("taskctl_gathered", default=None)
 
 #: Part of every reply queue's name, in place of the network address.
 _NODE = uuid4().int
@@ -109,29 +110,32 @@ class Producer:
         self.event_exchange = event_exchange
         self.event_serializer = event_serializer
 
+    def using(self, connection: Connection) -> Producer:
+        """Return a producer like this one, over another connection."""
+        other = copy.copy(self)
+        other.connection = connection
+        return other
+
     # --- out ----------------------------------------------------------------------------
 
     def send(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
         """Publish one call of the task `name`; `options` are those of `apply_async`, and ours.
 
-        Inside `gather`, the message is gathered instead.  Raises EncodeError for arguments the
-        serializer cannot write, QueueNotFound, BrokerConnectionError, and PublishTimeout if the
-        broker did not take the message in time.
+        Inside `gather` or `batch`, the message is gathered instead.
+
+        Raises EncodeError for arguments the serializer cannot write, QueueNotFound,
+        BrokerConnectionError, and PublishTimeout if the broker did not take it in time.
         """
         task = options.pop("task_type", None)
         draft = self.draft(name, args, kwargs, options, task)
         if signals.before_task_publish.receivers:
             self._tell_before(draft)
         publication = self.seal(draft)
-        gathered = _gathered.get()
-        if gathered is not None:
-            gathered.append(publication)
+        gathering = _gathered.get()
+        if gathering is not None:
+            gathering.add(publication, draft, self)
         else:
-            self.publish([publication], draft)
-        if signals.after_task_publish.receivers or signals.task_sent.receivers:
-            self._tell_after(draft)
-        if self.sent_events:
-            self._send_event(draft)
+            self._publish([publication], [draft])
 
     def encode(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Publication:
         """Return the message of one call, for somebody else to publish."""
@@ -139,18 +143,45 @@ class Producer:
             self.send(name, args, kwargs, options)
         return publications[0]
 
-    def publish(self, publications: Sequence[Publication], draft: Draft) -> None:
-        """Hand finished messages to the broker, as the draft's queue and retry options say."""
-        policy = RetryPolicy.of(draft.retry_policy) if draft.retry else NO_RETRY
-        queues = (draft.queue,) if draft.queue is not None else ()
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Publish what is sent inside in a few large steps, the last one at the end.
+
+        Nothing more is published after an exception.  Inside `gather`, it does nothing.
+        """
+        if _gathered.get() is not None:
+            yield
+            return
+        gathering = Gathering(BATCH)
+        token = _gathered.set(gathering)
+        try:
+            yield
+        finally:
+            _gathered.reset(token)
+        gathering.flush(self)
+
+    def _publish(self, publications: list[Publication], drafts: list[Draft]) -> None:
+        """Hand finished messages to the broker, as the first draft's retry options say."""
+        first = drafts[0]
+        policy = RetryPolicy.of(first.retry_policy) if first.retry else NO_RETRY
+        queues = {draft.queue.name: draft.queue for draft in drafts if draft.queue is not None}
         try:
             self.connection.publish(
-                publications, queues=queues, deadline=self.publish_timeout, policy=policy
+                publications,
+                queues=list(queues.values()),
+                deadline=self.publish_timeout,
+                policy=policy,
             )
         except PublishTimeout as exc:
+            more = f" and {len(drafts) - 1} more" if len(drafts) > 1 else ""
             raise PublishTimeout(
-                f"{draft.name}[{draft.headers['id']}] may not have been sent: {exc}"
+                f"{first.name}[{first.headers['id']}]{more} may not have been sent: {exc}"
             ) from exc
+        for draft in drafts:
+            if signals.after_task_publish.receivers or signals.task_sent.receivers:
+                self._tell_after(draft)
+            if self.sent_events:
+                self._send_event(draft)
 
     def draft(
         self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None
@@ -160,7 +191,9 @@ class Producer:
         Raises TypeError or ValueError for options that make no sense.
         """
         args, kwargs = _checked_arguments(name, args, kwargs)
-        exchange, routing_key, queue, options = self.router.route(options, name, args, kwargs, task)
+        exchange, routing_key, queue, options = self.router.route(
+            options, options.pop("route_name", None) or name, args, kwargs, task
+        )
         take = options.pop
         eta, expires, expiration, due = self._times(options)
         headers = self._headers(name, args, kwargs, options)
@@ -373,17 +406,43 @@ class Producer:
         )
 
 
+class Gathering:
+    """Messages on their way out together; with `limit`, published whenever so many are here."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self.publications: list[Publication] = []
+        self.drafts: list[Draft] = []
+
+    def add(self, publication: Publication, draft: Draft, producer: Producer) -> None:
+        """Take one message; one that goes to somebody else's hands counts as sent."""
+        self.publications.append(publication)
+        if self.limit is None:
+            if signals.after_task_publish.receivers or signals.task_sent.receivers:
+                producer._tell_after(draft)
+            return
+        self.drafts.append(draft)
+        if len(self.drafts) >= self.limit:
+            self.flush(producer)
+
+    def flush(self, producer: Producer) -> None:
+        """Publish what is here."""
+        if self.publications:
+            producer._publish(self.publications, self.drafts)
+            self.publications, self.drafts = [], []
+
+
 @contextmanager
 def gather() -> Iterator[list[Publication]]:
-    """Gather what this thread would publish, for somebody else to publish.
+    """Gather what is sent inside, for somebody else to publish.
 
-    A child hands the messages of chain steps, callbacks and retries to its worker so, which
+    So a child hands the messages of chain steps, callbacks and retries to its worker, which
     publishes them in the step that acks.
     """
-    publications: list[Publication] = []
-    token = _gathered.set(publications)
+    gathering = Gathering()
+    token = _gathered.set(gathering)
     try:
-        yield publications
+        yield gathering.publications
     finally:
         _gathered.reset(token)
 

@@ -1,0 +1,74 @@
+"""What software, machine and settings an app runs with, as text and data for people who help."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from .redact import mask_url
+
+#: Ports of brokers whose URL names none.
+_PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
+
+
+def software(version: str) -> dict[str, str]:
+    """Return the versions that matter, by name; drivers that are not installed are left out."""
+    versions = {
+        "taskctl": version,
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+    }
+    for driver in ("redis", "pika", "msgspec"):
+        try:
+            versions[driver] = metadata.version(driver)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def bug_report(version: str, broker_url: str, backend_url: str | None, settings: str) -> str:
+    """Return the text of a report; URLs are shown without passwords."""
+    versions = " ".join(f"{name}:{number}" for name, number in software(version).items())
+    bits = ", ".join(part for part in platform.architecture() if part)
+    return "\n".join(
+        (
+            "",
+            f"software -> {versions}",
+            f"platform -> system:{platform.system()} arch:{bits}",
+            f"            kernel version:{platform.release()} imp:{sys.implementation.name}",
+            f"settings -> transport:{broker_url.partition(':')[0]} broker:{mask_url(broker_url)}",
+            f"            results:{mask_url(backend_url) if backend_url else 'disabled'}",
+            "",
+            settings,
+            "",
+        )
+    )
+
+
+def broker_info(url: str, conf: Mapping[str, Any], alternates: list[str]) -> dict[str, Any]:
+    """Return the `broker` part of a stats reply, in Celery's shape and without the password."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    embedded = scheme in ("sqlite", "memory")
+    return {
+        "hostname": None if embedded else parts.hostname or "localhost",
+        "userid": unquote(parts.username) if parts.username else None,
+        "virtual_host": parts.path if embedded else parts.path.lstrip("/") or None,
+        "port": parts.port or _PORTS.get(scheme),
+        "insist": False,
+        "ssl": bool(conf["broker_use_ssl"]) or scheme == "rediss",
+        "transport": scheme,
+        "connect_timeout": conf["broker_connection_timeout"],
+        "transport_options": dict(conf["broker_transport_options"] or {}),
+        "login_method": conf["broker_login_method"],
+        "uri_prefix": None,
+        "heartbeat": conf["broker_heartbeat"],
+        "failover_strategy": conf["broker_failover_strategy"] or "round-robin",
+        "alternates": [mask_url(alternate) for alternate in alternates],
+        "credential_provider": None,
+    }
