@@ -120,7 +120,8 @@ class Endings:
             return
         run.runtime = _seconds_since(run.began)
         if run.describe:
-            run.text = saferepr(run.value, run.task.resultrepr_maxsize)
+            value = run.value
+            run.text = "None" if value is None else saferepr(value, run.task.resultrepr_maxsize)
         plan = run.plan
         if plan.on_success is not None:
             self._hook(run, plan.on_success, run.value, request.id, request.args, request.kwargs)

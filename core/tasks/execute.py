@@ -258,6 +258,9 @@ def _outcome(run: Run) -> Outcome:
     if exc is not None:
         if run.describe and run.einfo is not None:
             outcome.traceback = run.einfo.traceback
+        # The frames hold the task's local variables, and this run: they would live until the
+        # next garbage collection.
+        run.einfo = run.exc = None
         forget_frames(exc)
     return outcome
 

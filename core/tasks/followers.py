@@ -135,17 +135,18 @@ class Followers:
     def _takes_the_failure(self, signature: Signature) -> bool:
         """Return whether an errback wants (request, exc, traceback) and can be called here.
 
-        Celery publishes bound errbacks, so that they can retry, and those with one argument.
+        As Celery does, those that take one argument are sent, and those that take `self`, so
+        that they can retry.
         """
         try:
-            task = signature.type
+            run = inspect.getattr_static(type(signature.type), "run", None)
         except NotRegistered:
             return False
-        if getattr(task, "bind", False):
+        if not isinstance(run, staticmethod):
             return False
         stored = 0 if signature.immutable else len(signature.args or ())
         named = {} if signature.immutable else (signature.kwargs or {})
-        return _open_positions(task.run, named) - stored > 1
+        return _open_positions(run.__func__, named) - stored > 1
 
 
 def _open_positions(function: Any, named: dict[str, Any]) -> float:

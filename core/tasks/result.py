@@ -41,17 +41,19 @@ __all__ = [
 class ResultSet(ResultBase):
     """The results of several tasks; questions about all of them are one trip to the backend."""
 
+    #: The app; set on the class by `app.ResultSet` and `app.GroupResult`.
     _app: Any = None
 
     def __init__(self, results: Iterable[Any], app: Any = None, **_: Any) -> None:
         self.results: list[Any] = list(results)
-        self._app = app
+        if app is not None:
+            self._app = app
         self._waiters: list[Callable[..., Any]] = []
 
     @property
     def app(self) -> Any:
         if self._app is None:
-            self._app = self.results[0].app if self.results else current.get_app()
+            self._app = (self.results[0].app if self.results else None) or current.get_app()
         return self._app
 
     @app.setter
