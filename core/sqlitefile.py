@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import random
 import sqlite3
@@ -38,6 +39,12 @@ _CHECKPOINT_PAGES = 4000
 #: How long to sleep between two tries for the write lock: (first, longest), in seconds.  SQLite's
 #: own handler goes on to 100 ms, long after our transactions of 1 to 5 ms have ended.
 _LOCK_NAPS = (0.0003, 0.005)
+
+#: File systems of several hosts; SQLite's log needs memory that all its users share.
+#: Source: https://sqlite.org/wal.html, "all processes must be on the same host computer".
+_NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "glusterfs", "fuse.glusterfs", "ceph", "lustre")
+
+log = logging.getLogger("taskctl.sqlite")
 
 _open_files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
 
@@ -156,6 +163,18 @@ class SqliteFile:
             # O_EXCL: an existing file must not be opened by hand, see the head of this file.
             flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
             os.close(os.open(self.path, flags, 0o660 if shared else 0o600))
+            self._warn_of_network()
+
+    def _warn_of_network(self) -> None:
+        """Say once, when the file is made, that only this host can use it."""
+        kind = file_system(self.path)
+        if kind.startswith(_NETWORK):
+            log.warning(
+                "%s lies on %s: only the processes of one host may use it, or it will be damaged;"
+                " use a local disk",
+                self.path,
+                kind,
+            )
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heeded only while the file is empty
@@ -340,6 +359,18 @@ class SqliteFile:
             disk = os.statvfs(self.path.parent)
             return disk.f_bavail * disk.f_frsize < 1 << 20
         return False
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """Return the type of the file system that holds `path`, "" where the system does not tell."""
+    best, kind = "", ""
+    with contextlib.suppress(OSError):
+        for line in mounts.read_text(errors="replace").splitlines():
+            _, folder, found, *_ = line.split(" ")
+            folder = folder.replace("\\040", " ")
+            if len(folder) >= len(best) and path.is_relative_to(folder):
+                best, kind = folder, found
+    return kind
 
 
 def _code(exc: sqlite3.Error) -> int:

@@ -17,7 +17,7 @@ from taskctl.core.errors import (
     BrokerError,
     ImproperlyConfigured,
 )
-from taskctl.core.sqlitefile import SqliteFile, path_of_url
+from taskctl.core.sqlitefile import SqliteFile, file_system, path_of_url
 
 TABLE = ("CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT)",)
 
@@ -173,6 +173,17 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(path: str) -> None:
     with pytest.raises(BrokerError, match=f"cannot use {path}: .*folder must be writable"):
         make(Path(path)).open()
+
+
+def test_the_file_system_of_a_path_is_that_of_its_nearest_mount(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "/dev/sda / ext4 rw 0 0\nfiler:/h /home nfs4 rw 0 0\nx /home/my\\040disk xfs rw 0 0\n"
+    )
+
+    found = [file_system(Path(p), mounts) for p in ("/srv/x", "/home/a/x", "/home/my disk/x")]
+
+    assert found == ["ext4", "nfs4", "xfs"]
 
 
 def test_a_lock_held_too_long_is_told_as_passing(tmp_path: Path, file: SqliteFile) -> None:

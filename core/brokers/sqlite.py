@@ -5,7 +5,8 @@ short transaction.  Idle readers are woken by doorbells (`bell`) in the folder `
 A broker must not be used after a fork; open another one, in the child.
 
 Options: `synchronous`, "normal" (default: a power cut may take back the last moments, never more)
-or "full" (every publish reaches the disk before it returns; slower by far).
+or "full" (every publish reaches the disk before it returns; slower by far).  Options of other
+brokers are left alone, so that an app can change its URL and nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from . import sqlite_nodes as owners
 from .base import Broker, Delivery, Heard, NodeRecord, QueueStat
 from .bell import BROADCASTS, QUEUES, Ringer, SharedBell
 from .sqlite_schema import MIGRATIONS
-from .sqlite_topology import Topology
+from .sqlite_topology import Topology, lifetime
 
 #: Seconds between two looks, with doorbells and where the file system has none.
 _LOOK, _LOOK_WITHOUT_BELLS = 1.0, 0.05
@@ -162,10 +163,11 @@ class SqliteBroker(Broker):
     # --- queues -----------------------------------------------------------------------------
 
     def declare(self, queue: Queue) -> None:
-        if queue.expires is not None or queue.exclusive:
+        private = lifetime(queue) is not None
+        if private:
             self._own_bell().answer_to(QUEUES)  # its maker waits for what comes there
         with self._read() as db:
-            if queue.expires is None and self._topology.is_declared(db, queue):
+            if not private and self._topology.is_declared(db, queue):
                 return
         with self._write() as db:
             self._topology.declare(db, queue)

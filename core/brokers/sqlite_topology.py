@@ -16,6 +16,16 @@ from ..wire.queues import Queue, binding_takes
 #: Of the kinds AMQP knows, those a broker without headers of its own can serve.
 _EXCHANGE_TYPES = ("direct", "topic", "fanout")
 
+#: Seconds an auto-delete queue outlives its last consumer, who would come back within a lease.
+_AUTO_DELETE_AFTER = 60.0
+
+
+def lifetime(queue: Queue) -> float | None:
+    """Return for how many seconds a queue may be unused; None: it is no private one."""
+    if queue.expires is None and queue.auto_delete:
+        return _AUTO_DELETE_AFTER
+    return queue.expires
+
 
 class Topology:
     """What is declared, with a cache that is dropped when anybody changes it."""
@@ -57,7 +67,7 @@ class Topology:
         """Return whether declaring `queue` would change nothing."""
         row = db.execute("SELECT id, expires, ttl FROM queue WHERE name = ?", (queue.name,))
         found = row.fetchone()
-        if found is None or tuple(found[1:]) != (queue.expires, queue.message_ttl):
+        if found is None or tuple(found[1:]) != (lifetime(queue), queue.message_ttl):
             return False
         if not queue.exchange.name:
             return True
@@ -75,7 +85,7 @@ class Topology:
         number = self.make(db, queue.name)
         db.execute(
             "UPDATE queue SET expires = ?, ttl = ?, used = ? WHERE id = ?",
-            (queue.expires, queue.message_ttl, time.monotonic(), number),
+            (lifetime(queue), queue.message_ttl, time.monotonic(), number),
         )
         if exchange.name:
             db.execute(

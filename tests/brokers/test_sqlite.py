@@ -306,6 +306,25 @@ class TestSqlite(BrokerContract):
         assert broker.size("used") == 1
         assert broker.queues() == []
 
+    def test_an_auto_delete_queue_goes_away_after_its_last_consumer(
+        self, broker: Broker, path: Path
+    ) -> None:
+        assert isinstance(broker, SqliteBroker)
+        everyone = Exchange(name="everyone", type="fanout")
+        for name in ("left", "stays"):
+            broker.subscribe(Queue(name=name, exchange=everyone, auto_delete=True))
+        broker.unsubscribe("left")
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE queue SET used = used - 61")
+        db.close()
+
+        broker.register("one@host", {}, 30.0)
+        broker._keep_house()
+        broker.publish([publication("a", exchange="everyone")])
+
+        assert broker.size("left") == 0
+        assert texts(collect(broker, 1)) == ["a"]
+
     def test_a_message_older_than_its_queue_allows_is_dropped(self, broker: Broker) -> None:
         assert isinstance(broker, SqliteBroker)
         broker.declare(Queue(name="news", message_ttl=0.1))
