@@ -14,14 +14,23 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
-from .errors import ConfigSourceNotFound, ImproperlyConfigured, SettingError
-from .loader import import_object, is_missing
+from .errors import ImproperlyConfigured, SettingError
 from .redact import mask
-from .settings_checks import Problem, find_problems, project_entries
-from .settings_source import DEFAULT, Names, Origin, Source, caller, reject_mixture
-from .settings_table import SETTINGS, Setting
-from .settings_types import coerce, describe
+from .settings_checks import Problem, find_problems
+from .settings_source import (
+    DEFAULT,
+    Names,
+    Origin,
+    Source,
+    caller,
+    load_holder,
+    named_in_environment,
+    reject_mixture,
+)
+from .settings_table import SETTINGS, Setting, find_option
+from .settings_types import coerce
 from .settings_urls import DERIVED, ENVIRONMENT
+from .settings_views import Explanation, as_text, explain, project_entries
 
 __all__ = ("Explanation", "Origin", "Problem", "Settings")
 
@@ -34,20 +43,6 @@ class Entry(NamedTuple):
 
 
 Layer = dict[str, Entry]
-
-
-class Explanation(NamedTuple):
-    """All there is to say of one setting; secrets are masked."""
-
-    key: str
-    value: Any
-    origin: Origin
-    default: Any
-    type: str
-    help: str
-    old: tuple[str, ...]
-    note: str
-    celery_default: Any
 
 
 class Settings(MutableMapping[str, Any]):
@@ -70,6 +65,7 @@ class Settings(MutableMapping[str, Any]):
     ) -> None:
         put = self.__dict__.__setitem__
         put("_lock", threading.RLock())
+        put("_version", 0)
         put("_names", Names(namespace))
         put("_celery_defaults", celery_defaults)
         put("before_read", before_read)
@@ -221,11 +217,9 @@ class Settings(MutableMapping[str, Any]):
         self.__dict__["_state"] = "read"
 
     def _open_source(self) -> Source | None:
-        holder, silent, origin = self._wanted or _from_environment()
-        if not holder and not isinstance(holder, Mapping):
-            return None
+        holder, silent, origin = self._wanted or named_in_environment()
         if isinstance(holder, str):
-            holder = _load(holder, silent, origin)
+            holder = load_holder(holder, silent, origin) if holder else None
         return None if holder is None else Source(holder, self._names, origin)
 
     def _layer(self, values: Any, origin: Origin) -> Layer:
@@ -237,6 +231,7 @@ class Settings(MutableMapping[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        version = self._version
         try:
             value = self._find(name)
         except KeyError:
@@ -245,7 +240,9 @@ class Settings(MutableMapping[str, Any]):
                 f"no setting {name!r}" + (f": {near}?" if near else ""), name=name, obj=self
             ) from None
         if name in SETTINGS and name not in ENVIRONMENT and self.configured:
-            self.__dict__[name] = value
+            with self._lock:
+                if self._version == version:
+                    self.__dict__[name] = value
         return value
 
     def __getitem__(self, key: str) -> Any:
@@ -257,9 +254,8 @@ class Settings(MutableMapping[str, Any]):
         if key is None:
             return self._find_extra(written)
         found = self._entry(key)
-        if key in DERIVED and (found is None or found.value is None):
-            return DERIVED[key](self)
-        return self._default(key) if found is None else found.value
+        value = self._default(key) if found is None else found.value
+        return DERIVED[key](self, value) if key in DERIVED else value
 
     def _entry(self, key: str) -> Entry | None:
         """Return the winning entry of a setting, or None if only the default is left."""
@@ -293,9 +289,12 @@ class Settings(MutableMapping[str, Any]):
         raise KeyError(written)
 
     def _forget(self) -> None:
-        """Drop what `__getattr__` remembered."""
-        for name in [name for name in self.__dict__ if name in SETTINGS]:
-            self.__dict__.pop(name, None)
+        """Drop what `__getattr__` remembered, and what it is about to."""
+        with self._lock:
+            self.__dict__["_version"] += 1
+            for name in list(self.__dict__):
+                if name in SETTINGS:
+                    del self.__dict__[name]
         if self.on_change is not None:
             self.on_change()
 
@@ -404,16 +403,7 @@ class Settings(MutableMapping[str, Any]):
 
     def find_option(self, name: str, namespace: str = "") -> tuple[str, str, Setting] | None:
         """Return (prefix, rest, setting) of a name without its prefix; `namespace` goes first."""
-        name, namespace = name.lower(), namespace.lower()
-        for key in (f"{namespace}_{name}", name):
-            if key in SETTINGS:
-                prefix, _, rest = key.partition("_") if key != name else ("", "", name)
-                return prefix, rest, SETTINGS[key]
-        for key, row in SETTINGS.items():
-            prefix, _, rest = key.partition("_")
-            if rest == name:
-                return prefix, rest, row
-        return None
+        return find_option(name, namespace)
 
     def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
         """Return the value of a setting named without its prefix."""
@@ -438,11 +428,7 @@ class Settings(MutableMapping[str, Any]):
         if name is None:
             near = self._names.nearest(key, 0.6)
             raise SettingError(key, f"unknown setting {key!r}" + (f": {near}?" if near else ""))
-        row = SETTINGS[name]
-        return Explanation(
-            name, mask(self[name], name), self.origin(name), self._default(name), describe(row),
-            row.help, row.old, row.note, None if row.own else row.celery_default(),
-        )  # fmt: skip
+        return explain(SETTINGS[name], self[name], self._default(name), self.origin(name))
 
     def check(self) -> list[Problem]:
         """Return what is wrong or does nothing: unknown, unsupported, conflicting settings."""
@@ -464,37 +450,4 @@ class Settings(MutableMapping[str, Any]):
 
     def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
         """Return settings as text, `key: value` a line; tuples and dicts below their key."""
-        table = self.table(with_defaults, censored)
-        return "\n".join(f"{key}: {_pretty(value)}" for key, value in table.items())
-
-
-def _pretty(value: Any) -> str:
-    from pprint import pformat  # 5 ms, which no client needs at start
-
-    if isinstance(value, dict | tuple):
-        return "\n" + "\n".join("    " + line for line in pformat(value, width=76).splitlines())
-    return pformat(value, width=50)
-
-
-def _from_environment() -> tuple[str | None, bool, Origin]:
-    """Return what TASKCTL_CONFIG_MODULE or CELERY_CONFIG_MODULE names."""
-    for variable in ("TASKCTL_CONFIG_MODULE", "CELERY_CONFIG_MODULE"):
-        if module := os.environ.get(variable):
-            return module, False, Origin("env", variable)
-    return None, True, DEFAULT
-
-
-def _load(name: str, silent: bool, origin: Origin) -> Any:
-    """Return the object that a name stands for, or None if it is missing and may be."""
-    try:
-        return import_object(name)
-    except (ImportError, AttributeError) as exc:
-        if silent:
-            return None
-        if not is_missing(exc, name):
-            exc.add_note(f"while reading settings from {name!r}, named at {origin.where}")
-            raise
-        raise ConfigSourceNotFound(
-            f"{origin.where}: no settings at {name!r}: {exc} "
-            "(name a module, or an object in it as module:attribute)"
-        ) from exc
+        return as_text(self.table(with_defaults, censored))

@@ -27,6 +27,8 @@ _SECRET_KEYS = frozenset("api access private secret account auth encryption sign
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+#: Where another URL begins in a list of them.
+_NEXT_SCHEME = re.compile(r"(?<=[;,\s=&])[a-z][a-z0-9+.-]*://")
 #: A URL in a sentence.  The group takes in a password with spaces or quotes: a colon that is
 #: not that of a port, and an @ later on the same line.
 _URL = re.compile(
@@ -69,12 +71,28 @@ def is_secret_key(key: object) -> bool:
 
 def mask_url(url: str) -> str:
     """Return a URL, or several parted by `;` or `,`, without passwords and secret options."""
-    starts = [found.start() for found in _SCHEME.finditer(url)]
-    if not starts:
+    first = _SCHEME.search(url)
+    if first is None:
         return url
-    pieces = zip(starts, [*starts[1:], len(url)], strict=True)
-    masked = url[: starts[0]] + "".join(_mask_one(url[start:end]) for start, end in pieces)
+    starts = [first.start(), *(f.start() for f in _NEXT_SCHEME.finditer(url, first.end()))]
+    masked = url[: starts[0]]
+    piece = ""
+    for start, end in zip(starts, [*starts[1:], len(url)], strict=True):
+        piece += url[start:end]
+        if end < len(url) and _is_cut(piece):
+            continue
+        masked += _mask_one(piece)
+        piece = ""
     return _QUOTED_URL.sub(_mask_quoted, masked)
+
+
+def _is_cut(piece: str) -> bool:
+    """Return whether a colon asks for an @ that is not here.
+
+    Then what looks like the next URL belongs to the password of this one.
+    """
+    scheme, _, rest = piece.partition("://")
+    return "@" not in rest and _end_of_userinfo(scheme, rest) >= 0
 
 
 def _mask_one(url: str) -> str:

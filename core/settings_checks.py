@@ -1,9 +1,9 @@
-"""What may be wrong with settings that are right one by one; and what the project file says."""
+"""What may be wrong with settings that are right one by one."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from .clock import seconds
@@ -11,9 +11,6 @@ from .errors import SettingError
 from .redact import mask
 from .settings_source import Names, Origin
 from .settings_table import SETTINGS
-
-#: Keys of `[tool.taskctl]` that are options of the command line, not settings.
-PROJECT_OPTIONS = frozenset(("app", "loader", "config", "workdir", "color", "output"))
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -199,39 +196,3 @@ CONFLICTS: tuple[Check, ...] = (
     _time_limits, _late_acks, _deprecated, _lease, _content, _priority, _queues, _dead_letters,
     _prefetch, _eager, _urls,
 )  # fmt: skip
-
-
-def project_entries(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, Origin]]:
-    """Yield name, value and place of each setting in `[tool.taskctl]` (a file at `path`).
-
-    A table `[tool.taskctl.worker]` holds the settings that begin with `worker_`.
-    """
-    lines = _read_lines(path)
-    for name, value in values.items():
-        if name in PROJECT_OPTIONS:
-            continue
-        if isinstance(value, Mapping) and name not in SETTINGS:
-            for rest, inner in value.items():
-                yield f"{name}_{rest}", inner, Origin("toml", path, _line(lines, rest, name))
-        else:
-            yield name, value, Origin("toml", path, _line(lines, name, ""))
-
-
-def _read_lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().splitlines()
-    except (OSError, ValueError):
-        return []
-
-
-def _line(lines: list[str], key: str, table: str) -> int | None:
-    """Return the number of the line that sets a key in a table of our section."""
-    wanted = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=")
-    inside = not table
-    for number, line in enumerate(lines, 1):
-        if line.lstrip().startswith("["):
-            inside = line.strip(" []\t").endswith(table or "taskctl")
-        elif inside and wanted.match(line):
-            return number
-    return None

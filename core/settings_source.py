@@ -16,7 +16,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from .errors import ImproperlyConfigured, SettingError
+from .errors import ConfigSourceNotFound, ImproperlyConfigured, SettingError
+from .loader import import_object, is_missing
 from .settings_table import NEW_NAMES, PREFIXES, SETTINGS
 from .settings_types import coerce
 
@@ -154,6 +155,30 @@ def reject_mixture(written: Iterable[str], where: str = "") -> None:
         raise ImproperlyConfigured(
             f"{place}old and new setting names are mixed; rename these:{renames}"
         )
+
+
+def named_in_environment() -> tuple[str | None, bool, Origin]:
+    """Return what TASKCTL_CONFIG_MODULE or CELERY_CONFIG_MODULE names: name, silent, origin."""
+    for variable in ("TASKCTL_CONFIG_MODULE", "CELERY_CONFIG_MODULE"):
+        if module := os.environ.get(variable):
+            return module, False, Origin("env", variable)
+    return None, True, DEFAULT
+
+
+def load_holder(name: str, silent: bool, origin: Origin) -> Any:
+    """Return the object that a name stands for, or None if it is missing and may be."""
+    try:
+        return import_object(name)
+    except (ImportError, AttributeError) as exc:
+        if silent:
+            return None
+        if not is_missing(exc, name):
+            exc.add_note(f"while reading settings from {name!r}, named at {origin.where}")
+            raise
+        raise ConfigSourceNotFound(
+            f"{origin.where}: no settings at {name!r}: {exc} "
+            "(name a module, or an object in it as module:attribute)"
+        ) from exc
 
 
 class Source:

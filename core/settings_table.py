@@ -528,3 +528,17 @@ SETTINGS: dict[str, Setting] = {
 
 #: Old name to new name.
 NEW_NAMES: dict[str, str] = {old: row.name for row in SETTINGS.values() for old in row.old}
+
+
+def find_option(name: str, namespace: str = "") -> tuple[str, str, Setting] | None:
+    """Return (prefix, rest, setting) of a name without its prefix; `namespace` is tried first."""
+    name, namespace = name.lower(), namespace.lower()
+    if (key := f"{namespace}_{name}") in SETTINGS:
+        return namespace, name, SETTINGS[key]
+    if name in SETTINGS:
+        return "", name, SETTINGS[name]
+    for key, row in SETTINGS.items():
+        prefix, _, rest = key.partition("_")
+        if rest == name:
+            return prefix, rest, row
+    return None

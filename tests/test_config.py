@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -27,6 +28,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 def write(name: str, text: str) -> None:
@@ -542,6 +546,38 @@ def test_the_split_form_of_the_broker_url_is_put_together() -> None:
     )  # fmt: skip
 
     assert conf.broker_url == conf.broker_read_url == "redis://u:p%40w@h:1/2"
+
+
+def test_a_plain_redis_backend_takes_its_host_from_the_split_form() -> None:
+    conf = Settings({"result_backend": "redis"})
+    assert conf.result_backend == "redis"
+
+    conf.update(redis_host="h", redis_port=2, redis_db=3, redis_password="pw")
+
+    assert conf.result_backend == "redis://:pw@h:2/3"
+
+
+def test_a_broker_url_without_a_scheme_gets_that_of_broker_transport() -> None:
+    assert Settings({"broker_url": "h", "broker_transport": "redis"}).broker_url == "redis://h"
+
+
+def test_values_read_while_others_change_are_never_stale() -> None:
+    conf = Settings()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            assert conf.task_default_exchange
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for thread in readers:
+        thread.start()
+    for number in range(300):
+        conf.task_default_queue = f"q{number}"
+        assert conf.task_default_exchange == f"q{number}"
+    stop.set()
+    for thread in readers:
+        thread.join()
 
 
 def test_reading_urls_may_differ_from_writing_ones() -> None:

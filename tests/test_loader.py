@@ -33,15 +33,16 @@ def is_app(thing: Any) -> bool:
 @pytest.fixture(autouse=True)
 def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """An empty working directory; modules imported from it are forgotten afterwards."""
-    before = set(sys.modules)
     folder = tmp_path / "shop"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
     write("appclass.py", APP)
     yield folder
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+        if any(str(place).startswith(str(tmp_path)) for place in places):
+            del sys.modules[name]
 
 
 def write(name: str, text: str = "") -> None:

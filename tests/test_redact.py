@@ -34,6 +34,8 @@ CANARY = "Xq7Canary9Zv"
         ("redis://:p@w@h/0", "redis://:********@h/0"),
         ("redis://u:12/34@h/0", "redis://u:********@h/0"),
         ("redis://:cut", "redis://:********"),
+        ("redis://:a://@h", "redis://:********@h"),
+        ("redis://:;a://@h;redis://:b@i", "redis://:********@h;redis://:********@i"),
         ("db+postgresql://u:p%40w@h/db", "db+postgresql://u:********@h/db"),
         (
             "https://x/?next=redis%3A%2F%2F%3Apw%40h",
