@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import threading
 import types
 import warnings
@@ -21,7 +22,7 @@ from .backends import Backend, open_backend
 from .brokers import Broker
 from .config import Settings
 from .discovery import discover
-from .errors import ImproperlyConfigured
+from .errors import BackendError, ImproperlyConfigured
 from .loader import default_database_path, find_project_file, import_modules, import_object
 from .messaging.connection import Connection, split_urls
 from .messaging.mailbox import ClientMailbox
@@ -44,6 +45,8 @@ from .tasks.signature import Signature, signature
 from .tasks.task import Calling, Task, send_call
 from .version import __version__
 from .wire.queues import Queue
+
+log = logging.getLogger("taskctl.app")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -447,14 +450,19 @@ class App:
 
     @functools.cached_property
     def backend(self) -> Backend:
-        """The result backend; it connects when it is first used."""
+        """The result backend.  One that is away now is not missed before it is used."""
         conf = self.conf
-        return open_backend(
+        backend = open_backend(
             self.backend_url(),
             options=conf.result_backend_transport_options,
             expires=clock.maybe_seconds(conf.result_expires),
             failure_expires=clock.maybe_seconds(conf.result_failure_expires),
         )
+        try:
+            backend.open()
+        except BackendError as exc:
+            log.warning("%s; results are kept and found again once it is back", exc)
+        return backend
 
     def backend_url(self) -> str | None:
         """Return where results are kept; None if they are not.
@@ -540,7 +548,7 @@ class App:
 
     def known_queue(self, name: str) -> Queue | None:
         """Return a queue of the settings by name, or None."""
-        return self.queues[name] if name in self.queues else None
+        return self.queues.known(name)
 
     def purge(self) -> int:
         """Drop all waiting messages of the selected queues; return how many."""

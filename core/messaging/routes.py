@@ -71,8 +71,12 @@ class Queues:
             self.add(queue)
         self._selected: dict[str, Queue] = dict(self._by_name)
 
+    def known(self, name: str) -> Queue | None:
+        """Return the queue of that name or alias, or None; makes none."""
+        return self._by_name.get(name) or self._by_name.get(self._aliases.get(name, ""))
+
     def __getitem__(self, name: str) -> Queue:
-        found = self._by_name.get(name) or self._by_name.get(self._aliases.get(name, ""))
+        found = self.known(name)
         if found is not None:
             return found
         if not self.create_missing:
