@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from . import process
 from .errors import PidfileError, PidfileHeld
+from .places import make_folder
 
 _ALIVE, _READY = 0, 1
 #: struct flock, with native alignment: Linux orders type first, the BSDs and macOS last.
@@ -78,7 +79,7 @@ class Pidfile:
         """
         deadline = time.monotonic() + _TAKEOVER
         try:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+            make_folder(os.path.dirname(self.path))
             while not self._take():
                 if time.monotonic() > deadline:
                     raise PidfileHeld(self.path, self._holder())
@@ -220,8 +221,10 @@ def _judge(
     if pid is None and holder is None:
         return Stale(None, "it holds no pid")
     if holder is None:
-        what = process.describe(pid or 0)
-        return Stale(pid, f"pid {pid} is now {what!r}" if what else f"pid {pid} is gone")
+        if process.birth(pid or 0) is None:
+            return Stale(pid, f"pid {pid} is gone")
+        what = process.describe(pid or 0) or "of another program"
+        return Stale(pid, f"pid {pid} does not hold it: {what}")
     if pid is None:
         return Stale(None, "it is being written or removed right now")
     if holder != pid:

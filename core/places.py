@@ -6,6 +6,7 @@ the system folders for root, the XDG folders for everybody else.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -43,7 +44,10 @@ def make_folder(path: str, *, mode: int = 0o700) -> None:
 
     Raises OSError.
     """
-    os.makedirs(path, mode=mode, exist_ok=True)
+    try:
+        os.makedirs(path, mode=mode, exist_ok=True)
+    except FileExistsError as exc:  # a file lies there
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from exc
 
 
 def _chosen(own: str, systemd: str) -> str | None:

@@ -289,8 +289,6 @@ def _coloured(line: Line) -> bool:
             when = str(setting.value).lower()
         elif setting.option.name == "--no-color":
             when = "never"
-    if "--no-color" in line.own:
-        when = "never"
     if when in ("always", "never"):
         return when == "always"
     if os.environ.get("NO_COLOR"):

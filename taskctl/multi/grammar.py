@@ -85,7 +85,6 @@ OWN_OPTIONS = (
     OwnOption(("-q", "--quiet"), False, "no banner, notes and summaries"),
     OwnOption(("-v", "--verbose"), False, "print each command line that is run"),
     OwnOption(("--nosplash",), False, "no banner"),
-    OwnOption(("--no-color",), False, "no colour"),
     OwnOption(("-h", "--help"), False, "this help"),
 )
 

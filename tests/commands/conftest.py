@@ -1,0 +1,18 @@
+"""Fixtures of the tests of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..support.nodes import Host
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    """A place to run nodes in; none outlives the test."""
+    host = Host(tmp_path)
+    yield host
+    host.kill_all()
