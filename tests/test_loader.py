@@ -38,10 +38,11 @@ def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
     write("appclass.py", APP)
+    before = set(sys.modules)
     yield folder
-    for name, module in list(sys.modules.items()):
-        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-        if any(str(place).startswith(str(tmp_path)) for place in places):
+    ours = {path.stem for path in tmp_path.rglob("*")}
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in ours:
             del sys.modules[name]
 
 
