@@ -82,7 +82,7 @@ def last(db: Connection) -> int:
 
 
 def drop(db: Connection, queue: int, newest: int, limit: int) -> int:
-    """Remove up to `limit` that wait and are not newer than `newest`; return how many."""
+    """Remove up to `limit` that wait, not newer than `newest` (-1: no limit); return how many."""
     return db.execute(
         f"DELETE FROM message WHERE id IN (SELECT id FROM message WHERE {_WAITING}"
         " AND id <= ? LIMIT ?)",
@@ -228,6 +228,10 @@ def cancel(db: Connection, task_id: str) -> list[bytes]:
     return [envelope for (envelope,) in rows]
 
 
-def drop_held(db: Connection, queue: int) -> int:
-    """Remove what a queue holds; return how many."""
-    return db.execute("DELETE FROM message WHERE due IS NOT NULL AND queue = ?", (queue,)).rowcount
+def drop_held(db: Connection, queue: int, newest: int, limit: int) -> int:
+    """Remove up to `limit` that a queue holds, not newer than `newest`; return how many."""
+    return db.execute(
+        "DELETE FROM message WHERE id IN (SELECT id FROM message"
+        " WHERE due IS NOT NULL AND queue = ? AND id <= ? LIMIT ?)",
+        (queue, newest, limit),
+    ).rowcount
