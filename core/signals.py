@@ -93,7 +93,7 @@ def _reference(receiver: Receiver, weak: bool) -> Callable[[], Receiver | None]:
     if not weak:
         return lambda: receiver
     if hasattr(receiver, "__self__"):
-        return weakref.WeakMethod(receiver)  # type: ignore[arg-type]
+        return weakref.WeakMethod(receiver)
     try:
         return weakref.ref(receiver)
     except TypeError:

@@ -96,7 +96,7 @@ class Commands:
         return self._info(Request(0, delivery, decode_task(envelope), None), safe)
 
     def revoked(self, **_: Any) -> list[str]:
-        return list(self.worker.revoked)  # type: ignore[call-overload,no-any-return]
+        return list(self.worker.revoked)
 
     def registered(
         self, taskinfoitems: list[str] | None = None, builtins: bool = False, **_: Any

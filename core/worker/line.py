@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from ..errors import BrokerConnectionError
+from ..errors import BrokerError
 from ..messaging.connection import Connection
 
 log = logging.getLogger("taskctl.worker")
@@ -32,7 +32,7 @@ class Line:
         self.since = now
         self._wait = FIRST_WAIT
 
-    def lost(self, exc: BrokerConnectionError, now: float) -> None:
+    def lost(self, exc: BrokerError, now: float) -> None:
         """Note that the line broke; what is settled meanwhile is kept and said later."""
         self.up = False
         self.connection.drop()
@@ -45,7 +45,7 @@ class Line:
             return self.up
         try:
             self.connect()
-        except BrokerConnectionError as exc:
+        except BrokerError as exc:
             self._wait = min(self._wait * FACTOR, LONGEST_WAIT)
             self.lost(exc, now)
             return False

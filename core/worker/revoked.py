@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 #: How many ids are kept, and for how long (s); Celery's CELERY_WORKER_REVOKES_MAX and
 #: CELERY_WORKER_REVOKE_EXPIRES.
@@ -39,13 +39,13 @@ class LimitedSet:
                 break
             del self._added[item]
 
-    def __contains__(self, item: object) -> bool:
-        added = self._added.get(item)  # type: ignore[call-overload]
+    def __contains__(self, item: str) -> bool:
+        added = self._added.get(item)
         return added is not None and added > time.monotonic() - self.expires
 
     def __len__(self) -> int:
         return len(self._added)
 
-    def __iter__(self) -> Iterable[str]:  # type: ignore[misc]
+    def __iter__(self) -> Iterator[str]:
         self.purge()
         return iter(list(self._added))

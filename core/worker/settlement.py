@@ -23,6 +23,7 @@ from ..messaging import deadletters
 from ..messaging.consumer import Consumer, Delivery
 from ..messaging.events import EventDispatcher
 from ..signals import task_failure, task_rejected, task_revoked
+from ..tasks.execute import failure_followers
 from ..tasks.metas import failure_meta, revoked_meta
 from ..wire import outcome as kinds
 from ..wire.outcome import Outcome, StoredMeta
