@@ -28,6 +28,7 @@ class TestSqliteBackend(SharedBackendContract):
         backend.store([meta(f"id-{n}") for n in range(2500)])
         backend.store_group("g", b"value")
         eventually(lambda: not backend.load(["id-2499"]), within=5)
+        eventually(lambda: backend.load_group("g") is None, within=5)
 
         assert backend.expire() == 2501
 
