@@ -60,6 +60,7 @@ _DEFAULTS: dict[str, Any] = {
     "is_eager": False,
     "deliveries": 0,
     "redelivered": False,
+    "queue": "",
     "loglevel": None,
     "logfile": None,
     "utc": None,
@@ -100,6 +101,8 @@ class Context:
     hostname: str | None
     deliveries: int
     redelivered: bool
+    #: Name of the queue it was taken from.
+    queue: str
     called_directly: bool
     _limits: tuple[float | None, float | None]
 
@@ -123,6 +126,7 @@ class Context:
         redelivered: bool = False,
         hard: float | None = None,
         soft: float | None = None,
+        queue: str = "",
     ) -> Context:
         """Return the context of a task message that is about to run.
 
@@ -144,6 +148,7 @@ class Context:
         self.hostname = hostname
         self.deliveries = deliveries
         self.redelivered = redelivered
+        self.queue = queue
         self.called_directly = False
         return self
 

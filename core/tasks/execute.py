@@ -17,13 +17,23 @@ from ..backends.disabled import DisabledBackend
 from ..errors import NotRegistered, TaskctlError
 from ..wire.codecs import accepted_types
 from ..wire.message import Publication
-from ..wire.outcome import FAILED, IGNORED, INVALID, REJECTED, RETRIED, Outcome, StoredMeta
+from ..wire.outcome import (
+    FAILED,
+    IGNORED,
+    INVALID,
+    REJECTED,
+    RETRIED,
+    SUCCEEDED,
+    Outcome,
+    StoredMeta,
+)
 from ..wire.saferepr import saferepr
 from ..wire.states import FAILURE, STARTED, SUCCESS
 from ..wire.task_message import TaskMessage, decode_task
 from .context import Context, open_body
 from .endings import TEXT_LENGTH, Endings, perform
 from .followers import Followers
+from .joining import read_meta
 from .metas import MetaWriter, unregistered_text
 from .record import Plan, Run
 from .task import Task
@@ -61,6 +71,7 @@ class Executor:
         self._tasks = self.app.tasks
         # A backend makes no connection before it is used: no task may ever ask for it.
         self._keeps = not isinstance(self.app.backend, DisabledBackend)
+        self._deduplicates = bool(conf.worker_deduplicate_successful_tasks)
         self._writer = MetaWriter(self.app)
         followers = Followers(self.app, self._writer, bool(conf.task_inherit_parent_priority))
         self._endings = Endings(self._writer, followers)
@@ -95,15 +106,20 @@ class Executor:
         run = Run(describe)
         try:
             message = self._decode(run, envelope)
-            if message is None or not self._begin(
-                run, message, envelope, deliveries, redelivered, hard, soft
-            ):
+            if message is None:
+                return _outcome(run)
+            delivery = (deliveries, redelivered, hard, soft, queue)
+            if not self._begin(run, message, envelope, delivery):
                 return _outcome(run)
             current.push_task(run.task, run.request)
             try:
+                if self._deduplicates and self._done_before(run):
+                    return _outcome(run)
                 self._announce(run)
                 perform(run)
                 self._endings.conclude(run)
+                if run.plan.backend is not None:
+                    self._store_apart(run)
             finally:
                 self._leave(run)
         except BaseException as exc:
@@ -119,14 +135,7 @@ class Executor:
             return None
 
     def _begin(
-        self,
-        run: Run,
-        message: TaskMessage,
-        envelope: bytes,
-        deliveries: int,
-        redelivered: bool,
-        hard: float | None,
-        soft: float | None,
+        self, run: Run, message: TaskMessage, envelope: bytes, delivery: tuple[Any, ...]
     ) -> bool:
         """Find the task and read its arguments; return whether it can run."""
         headers = message.headers
@@ -141,9 +150,7 @@ class Executor:
             run.kind = INVALID
             run.text = f"{headers.task}[{headers.id}]: {_one_line(exc)}"
             return False
-        request = Context.of_message(
-            message, body, envelope, self.hostname, deliveries, redelivered, hard, soft
-        )
+        request = Context.of_message(message, body, envelope, self.hostname, *delivery)
         run.begin(plan, request, headers.ignore_result, self._keeps)
         return True
 
@@ -161,6 +168,26 @@ class Executor:
         plan = self._plans[task.name] = Plan(task, Task)
         return plan
 
+    def _done_before(self, run: Run) -> bool:
+        """Return whether this message came again after its task had succeeded.
+
+        What follows the task is handed out again: it goes out in the step that acks, which the
+        first delivery did not live to see.
+        """
+        request = run.request
+        if not run.stores or not request.delivery_info["redelivered"]:
+            return False
+        stored = run.task.backend.load([request.id]).get(request.id)
+        if stored is None:
+            return False
+        meta = read_meta(self.app, stored)
+        if meta["status"] != SUCCESS:
+            return False
+        log.info("%s[%s] has succeeded before: not run again", run.task.name, request.id)
+        run.publications = self._endings.followers.after_success(request, meta["result"])
+        run.kind, run.text = SUCCEEDED, saferepr(meta["result"], run.task.resultrepr_maxsize)
+        return True
+
     def _announce(self, run: Run) -> None:
         """Tell who listens that the task is about to run; store STARTED if that is wanted."""
         request, task = run.request, run.task
@@ -175,11 +202,16 @@ class Executor:
         if run.stores and task.track_started:
             where = {"pid": os.getpid(), "hostname": self.hostname}
             try:
-                self.app.backend.store([self._writer.write(request, STARTED, where)])
+                task.backend.store([self._writer.write(request, STARTED, where)])
             except TaskctlError as exc:
                 log.warning(
                     "%s[%s] runs, but is not marked STARTED: %s", task.name, request.id, exc
                 )
+
+    def _store_apart(self, run: Run) -> None:
+        """Store the results of a task with a backend of its own: the worker's is another one."""
+        run.plan.backend.store(run.results)
+        run.results = []
 
     def _leave(self, run: Run) -> None:
         """Tell who listens that it is over; the task is no longer the current one."""
@@ -219,7 +251,10 @@ class Executor:
         )
         if run.stores_errors:
             text = traceback_text(exc)
-            run.results.append(self._writer.write(request, FAILURE, _storable(exc), text))
+            try:
+                run.results.append(self._writer.write(request, FAILURE, _storable(exc), text))
+            except Exception:  # the exception is the user's, and may be what cannot be written
+                log.exception("the failure of %s[%s] cannot be stored", name, request.id)
 
 
 def failure_followers(

@@ -17,6 +17,7 @@ class Plan:
 
     __slots__ = (
         "after_return",
+        "backend",
         "before_start",
         "call",
         "on_failure",
@@ -28,6 +29,8 @@ class Plan:
     def __init__(self, task: Any, base: type) -> None:
         self.task = task
         self.call: Callable[..., Any] = task if _is_own(task, base, "__call__") else task.run
+        #: A result backend of the task's own, else None.
+        self.backend: Any = task.backend if _has_own_backend(task, base) else None
         self.before_start = _hook(task, base, "before_start")
         self.on_success = _hook(task, base, "on_success")
         self.on_failure = _hook(task, base, "on_failure")
@@ -38,6 +41,10 @@ class Plan:
 def _is_own(task: Any, base: type, name: str) -> bool:
     """Return whether a task, or a class of the user's, has a method of its own."""
     return name in vars(task) or getattr(type(task), name) is not getattr(base, name)
+
+
+def _has_own_backend(task: Any, base: type) -> bool:
+    return "_backend" in vars(task) or type(task).backend is not base.backend  # type: ignore[attr-defined]
 
 
 def _hook(task: Any, base: type, name: str) -> Callable[..., Any] | None:
@@ -100,6 +107,7 @@ class Run:
         """
         self.plan = plan
         self.task = task = plan.task
+        keeps = keeps or plan.backend is not None
         self.request = request
         if ignored is None:
             ignored = task.ignore_result

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from taskctl.core import current, interrupts, signals
 from taskctl.core.app import App
+from taskctl.core.backends.memory import MemoryBackend
 from taskctl.core.errors import (
     EncodeError,
     Ignore,
@@ -366,6 +367,38 @@ def test_a_long_value_is_cut_in_the_text(app: App, executor: Executor) -> None:
 
     assert outcome.text.startswith("[0, 1, 2")
     assert len(outcome.text) < 70
+
+
+def test_a_task_with_a_backend_of_its_own_is_stored_there(app: App, executor: Executor) -> None:
+    apart = MemoryBackend(f"memory://{uuid4()}")
+
+    @app.task(backend=apart)
+    def one() -> int:
+        return 1
+
+    assert run(executor, call(one)).results == []
+    assert decode_meta(apart.load(["id-1"])["id-1"])["result"] == 1
+
+
+def test_a_redelivered_task_that_has_succeeded_is_not_run_again_when_asked(app: App) -> None:
+    app.conf.worker_deduplicate_successful_tasks = True
+    runs: list[int] = []
+
+    @app.task
+    def once(x: int) -> int:
+        runs.append(x)
+        return x + 1
+
+    executor = Executor(app)
+    envelope = call(once, 1, link=once.s())
+    app.backend.store(run(executor, envelope).results)
+
+    again = run(executor, envelope, redelivered=True)
+
+    assert (again.kind, again.results, runs) == (SUCCEEDED, [], [1])
+    assert [sent(publication)[1].args for publication in again.publications] == [[2]]
+    assert run(executor, envelope).kind == SUCCEEDED
+    assert runs == [1, 1]
 
 
 # --- failure --------------------------------------------------------------------------------
@@ -772,11 +805,11 @@ def test_a_task_sees_its_request_and_is_current(app: App, executor: Executor) ->
         assert current.current_task() is self
         assert current.get_app() is app
         request = self.request
-        return [request.id, request.hostname, request.deliveries, request.time_limit]
+        return [request.id, request.hostname, request.deliveries, request.time_limit, request.queue]
 
-    outcome = run(executor, call(look), deliveries=2, hard=30.0)
+    outcome = run(executor, call(look), deliveries=2, hard=30.0, queue="hipri")
 
-    assert metas(outcome)["id-1"]["result"] == ["id-1", "w1@host", 2, 30.0]
+    assert metas(outcome)["id-1"]["result"] == ["id-1", "w1@host", 2, 30.0, "hipri"]
 
 
 def test_started_is_stored_before_the_task_runs(app: App, executor: Executor) -> None:
