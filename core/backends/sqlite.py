@@ -33,9 +33,10 @@ SET state = excluded.state, meta = excluded.meta, expires = excluded.expires
 WHERE results.state <> 'SUCCESS' OR results.expires <= ?5
 """
 
-#: Seconds between two looks at the change counter: (first, longest).  At 10 ms a waiting client
-#: takes about 0.5 % of a core and hears of its result 5 ms late on average.
-_NAPS = (0.001, 0.01)
+#: Seconds between two looks at the change counter (shortest, longest), and the part of the time
+#: waited so far that lies between: so a result is heard of a twentieth late at most, and a client
+#: that waits long takes under 1 % of a core.
+_NAPS, _NAP_PART = (0.001, 0.02), 1 / 20
 #: Ids per SELECT; SQLite allows 32,766 parameters, older builds 999.
 _IDS_PER_QUERY = 500
 #: How often a storing process also sweeps (seconds), and how many rows it drops at once, so that
@@ -103,18 +104,19 @@ class SqliteBackend(Backend):
         deadline: float | None,
         known: Mapping[str, bytes] | None = None,
     ) -> dict[str, bytes]:
-        nap, longest = _NAPS
+        shortest, longest = _NAPS
+        began = time.monotonic()
         while True:
             seen = self._change_mark()  # before looking, or a commit in between goes unnoticed
             metas = self.load(task_ids)
             if is_news(metas, known):
                 return metas
             while seen == self._change_mark():
-                remaining = longest if deadline is None else deadline - time.monotonic()
+                now = time.monotonic()
+                remaining = longest if deadline is None else deadline - now
                 if remaining <= 0:
                     return metas
-                time.sleep(min(nap, remaining))
-                nap = min(nap * 1.2, longest)
+                time.sleep(min(max((now - began) * _NAP_PART, shortest), longest, remaining))
 
     def _change_mark(self) -> tuple[Any, ...]:
         """Return what differs after any commit: SQLite's counter of others' on this connection,
