@@ -40,6 +40,9 @@ _CHECKPOINT_PAGES = 4000
 #: own handler goes on to 100 ms, long after our transactions of 1 to 5 ms have ended.
 _LOCK_NAPS = (0.0003, 0.005)
 
+#: The byte of the -shm file that a writer locks.  Source: https://sqlite.org/walformat.html, 2.3.
+_WRITE_LOCK = "120"
+
 #: File systems of several hosts; SQLite's log needs memory that all its users share.
 #: Source: https://sqlite.org/wal.html, "all processes must be on the same host computer".
 _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "glusterfs", "fuse.glusterfs", "ceph", "lustre")
@@ -167,7 +170,7 @@ class SqliteFile:
 
     def _warn_of_network(self) -> None:
         """Say once, when the file is made, that only this host can use it."""
-        kind = file_system(self.path)
+        kind = file_system(self.path.resolve())
         if kind.startswith(_NETWORK):
             log.warning(
                 "%s lies on %s: only the processes of one host may use it, or it will be damaged;"
@@ -218,8 +221,8 @@ class SqliteFile:
         return int(row[0]) if row else 0
 
     def _migrate(self, db: sqlite3.Connection) -> None:
-        self._begin(db)
         try:
+            self._begin(db)
             version = self._version(db)  # somebody else may have been first
             if version > len(self.migrations):
                 raise self.refused(
@@ -239,8 +242,7 @@ class SqliteFile:
             )
             db.execute("COMMIT")
         except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            self._roll_back(db)
             raise
 
     # --- use --------------------------------------------------------------------------------
@@ -261,13 +263,12 @@ class SqliteFile:
         with self._lock, self._translated():
             db = self._connected()
             self._check_still_there()
-            self._begin(db)
             try:
+                self._begin(db)
                 yield db
                 db.execute("COMMIT")
             except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
+                self._roll_back(db)
                 raise
 
     def shrink(self, pages: int = 1000) -> None:
@@ -315,6 +316,14 @@ class SqliteFile:
         finally:
             db.execute(f"PRAGMA busy_timeout={int(self.timeout * 1000)}")
 
+    def _roll_back(self, db: sqlite3.Connection) -> None:
+        """End a transaction without a trace, if need be by closing the connection."""
+        try:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._disconnect()
+
     # --- errors -----------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -335,7 +344,7 @@ class SqliteFile:
         code = _code(exc)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise self.gone(
-                f"{self.path} is locked by another process for more than {self.timeout:g} s"
+                f"{self.path} is locked by {self._lock_holder()} for more than {self.timeout:g} s"
             ) from exc
         if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._no_space()):
             raise self.gone(f"no space left on the disk of {self.path}") from exc
@@ -353,6 +362,19 @@ class SqliteFile:
                 f"{self.path} is damaged ({exc}): move it away with its -wal and -shm files"
             ) from exc
         raise self.refused(f"{self.path}: {exc}") from exc
+
+    def _lock_holder(self) -> str:
+        """Name the process that writes, where the system tells."""
+        with contextlib.suppress(OSError, ValueError):
+            inode = os.stat(f"{self.path}-shm").st_ino
+            for line in Path("/proc/locks").read_text().splitlines():
+                # 1: POSIX  ADVISORY  WRITE 4711 08:01:1234 120 120
+                words = line.split()
+                if words[1] == "POSIX" and words[-2:] == [_WRITE_LOCK, _WRITE_LOCK]:
+                    pid, file = words[-4:-2]
+                    if file.endswith(f":{inode}"):
+                        return f"process {pid}"
+        return "another process"
 
     def _no_space(self) -> bool:
         with contextlib.suppress(OSError):

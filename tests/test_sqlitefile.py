@@ -186,16 +186,23 @@ def test_the_file_system_of_a_path_is_that_of_its_nearest_mount(tmp_path: Path) 
     assert found == ["ext4", "nfs4", "xfs"]
 
 
-def test_a_lock_held_too_long_is_told_as_passing(tmp_path: Path, file: SqliteFile) -> None:
-    holder = sqlite3.connect(file.path, isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
+def test_a_lock_held_too_long_is_told_as_passing_and_names_its_holder(file: SqliteFile) -> None:
+    hold = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "db.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(file.path)]
     file.timeout = 0.1
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
 
-    with pytest.raises(BrokerConnectionError, match=r"x\.db is locked by another process"):
-        add(file, "a")
+        with pytest.raises(
+            BrokerConnectionError, match=rf"x\.db is locked by process {holder.pid} for more than"
+        ):
+            add(file, "a")
 
-    holder.execute("ROLLBACK")
-    holder.close()
+        holder.kill()
     add(file, "b")
     assert notes(file) == ["b"]
 
