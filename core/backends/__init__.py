@@ -13,6 +13,8 @@ from typing import Any
 from ..errors import ImproperlyConfigured
 from .base import Backend
 
+__all__ = ["Backend", "open_backend"]
+
 #: Scheme -> (sibling, class).
 _SIBLINGS = {
     "disabled": ("disabled", "DisabledBackend"),
