@@ -64,7 +64,8 @@ class Pool(ABC):
     """`size` children (or threads) that run work.
 
     `boot` is called once in each child before it serves and returns `serve`; it is where the
-    child's own signals, logs and connections are set up.  `leave` is called in the child when it
+    child's own signals, logs and connections are set up (a forked child has inherited the parent's:
+    it must close them, and not speak through them).  `leave` is called in the child when it
     goes.  A child that dies while it runs a request gives a LOST outcome for exactly that one;
     work it never began is given to another child.
     """

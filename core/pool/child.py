@@ -12,6 +12,7 @@ TERM, QUIT and HUP end the child at once, as they would any process.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import logging
@@ -51,6 +52,9 @@ log = logging.getLogger("taskctl.pool")
 #: Exit codes: could not boot (EX_CONFIG of sysexits.h), broke down, and "give my work to
 #: another, I have no descriptors left" (EX_TEMPFAIL).
 BOOT_FAILED, BROKE_DOWN, NO_DESCRIPTORS = 78, 70, 75
+
+#: Signals that end the child when its parent means the running request.
+_ENDS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 #: In the head of the reader's buffer: the child has begun to go.
 _GOING = -2
@@ -138,14 +142,17 @@ class Child:
             if callable(signal.getsignal(signum)):
                 signal.signal(signum, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        for signum in _ENDS:
             signal.signal(signum, self._on_end)
         signal.signal(signal.SIGUSR1, self._on_soft_limit)
         os.register_at_fork(after_in_child=self._mark_stray)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _mark_stray(self) -> None:
+        # A process that a task forked: no child of the pool, it ends as any process does.
         self.stray = True
+        for signum in _ENDS:
+            signal.signal(signum, signal.SIG_DFL)
 
     # Signals
 
@@ -294,10 +301,7 @@ def _peak_memory_kib() -> int:
 
 
 def _flush_output() -> None:
+    # Closed, or nobody reads: this process ends now, and has no other place to say so.
     for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            # Closed, or nobody reads: the process ends now, and has no other place to say so.
-            continue
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()

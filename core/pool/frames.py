@@ -103,7 +103,7 @@ def pack_outcome(outcome: Outcome) -> Parcel:
     body = encode_outcome(outcome)
     if len(body) <= INLINE_BYTES:
         return Parcel(_TAG_OUTCOME + body)
-    return Parcel(struct.pack("=q", len(body)), _to_file(body))
+    return Parcel(_HEAD.pack(outcome.request, len(body)), _to_file(body))
 
 
 def pack_note(tag: int, body: Started | None = None) -> bytes:
@@ -124,6 +124,12 @@ def unpack_trouble(body: Any) -> tuple[int, str]:
 def unpack_outcome(body: Any) -> Outcome:
     """Return the outcome in a record behind its tag, or in its file."""
     return decode_outcome(body)
+
+
+def unpack_head(record: Any) -> tuple[int, int]:
+    """Return request and file size from the head of a record."""
+    request, size = _HEAD.unpack_from(record)
+    return request, size
 
 
 def unpack_started(body: Any) -> Started:

@@ -6,6 +6,7 @@ nobody.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -73,8 +74,9 @@ class Handle:
         Raises OSError when the system has no room for it.
         """
         self.slot.clear(BOOTING)
+        # Else the child would write out once more what lies in these buffers.
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()
         # The child lets signals in when its own handlers stand.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

@@ -339,7 +339,11 @@ class PreforkPool(Pool):
                 _, fd, _ = frames.receive(self._bulk_ear, self._record)
             except BlockingIOError:
                 return
-            if fd is not None:
+            if fd is None:
+                request, size = frames.unpack_head(self._record)
+                text = f"no file descriptor left to receive its outcome of {size} bytes"
+                self._answer(Outcome(request=request, kind=LOST, text=text), told)
+            else:
                 self._answer(frames.unpack_outcome(frames.read_file(fd)), told)
 
     def _listen_to_all(self, told: Told) -> None:

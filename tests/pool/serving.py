@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import select
 import signal
@@ -89,6 +90,15 @@ def _fork(argument: bytes) -> str:
     return str(os.fork() == 0)
 
 
+def _helper(argument: bytes) -> str:
+    """Start a helper process and terminate it, as multiprocessing does."""
+    helper = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    helper.start()
+    helper.terminate()
+    helper.join(5)
+    return str(helper.exitcode)
+
+
 def _leak(argument: bytes) -> str:
     """Use up every descriptor there is."""
     try:
@@ -109,6 +119,7 @@ _VERBS: dict[str, Callable[[bytes], Any]] = {
     "wait": _wait_for,
     "big": lambda argument: b"r" * int(argument),
     "fork": _fork,
+    "helper": _helper,
     "leak": _leak,
     "hog": lambda argument: len(bytearray(b"h" * int(argument))),
     "fail": lambda argument: 1 // 0,

@@ -118,6 +118,10 @@ def test_a_task_that_forks_and_comes_back_twice_is_answered_once(drive: Drive) -
     assert driver.order == [0, 1]
 
 
+def test_a_task_can_terminate_a_process_it_has_forked(drive: Drive) -> None:
+    assert drive("prefork", 1).run(b"helper").text == "-15"
+
+
 # Numbers of children
 
 
