@@ -35,6 +35,9 @@ from .redis_routing import Routing
 UNREGISTERED_LEASE = 60.0
 #: How often to look when nobody rings (seconds), and when the server cannot ring.
 IDLE_POLL, BLIND_POLL = 5.0, 0.1
+#: How many registrations after a lost answer still look for loans nobody knows of: a server that
+#: was frozen may carry out the old fetch after it has answered on the new line.
+STRAY_CHECKS = 3
 #: The oldest server that knows ZMSCORE, RPOP with a count and ZADD GT.
 OLDEST_SERVER = (6, 2)
 
@@ -62,6 +65,10 @@ class RedisBroker(Broker):
         self._word = uuid4().hex
         self._fetches = 0
         self._pid = 0
+        #: tags that the caller knows of, and whether there may be others
+        self._held: set[str] = set()
+        self._astray = False
+        self._stray_checks = 0
         self._forget_line()
 
     def _forget_line(self) -> None:
@@ -141,9 +148,7 @@ class RedisBroker(Broker):
         return inspection.waiting(self._ready(), self._keys, queue, limit)
 
     def purge(self, queue: str) -> int:
-        lists = self._keys.lists(queue)
-        commands = [command(b"LLEN", key) for key in lists]
-        return sum(self._ready().transact([*commands, command(b"DEL", *lists)])[:-1])
+        return int(self._ready().run(scripts.PURGE, self._keys.lists(queue), []))
 
     # --- messages ---------------------------------------------------------------------------
 
@@ -217,13 +222,29 @@ class RedisBroker(Broker):
         bell.pump()
         deliveries = self._from_fanout(limit)
         bell.answered()
-        if self._queues and len(deliveries) < limit:
-            deliveries += self._fetch(limit - len(deliveries))
-            # From the moment of the look every change rings; what came before it is fetched now.
-            if len(deliveries) < limit and not bell.arm(self._lists):
-                deliveries += self._fetch(limit - len(deliveries))
         bell.settle()
+        if self._queues and len(deliveries) < limit:
+            if self._astray:
+                self._give_back_strays()
+                self._stray_checks = STRAY_CHECKS
+            self._astray = True
+            deliveries += self._fetch(limit - len(deliveries))
+            # From the moment of the look every change rings; what came before it rings now.
+            if len(deliveries) < limit and not bell.arm(self._lists, [self._keys.due]):
+                if deliveries:
+                    bell.ring(self._lists[0])
+                else:
+                    deliveries = self._fetch(limit)
+            self._astray = False
+        self._held.update([delivery.tag for delivery in deliveries])
         return deliveries
+
+    def _give_back_strays(self) -> None:
+        """Put back what a fetch took whose answer never came, or never reached the caller."""
+        owner = self._owner_needed("receive")
+        owned = self._ready().ask(b"HKEYS", self._keys.owned(owner))
+        strays = [tag for tag in owned if tag.decode("ascii", "replace") not in self._held]
+        self._recovery.give_back(owner, self._lease, strays, lost=False)
 
     def _fetch(self, limit: int) -> list[Delivery]:
         self._fetches += 1
@@ -277,6 +298,7 @@ class RedisBroker(Broker):
         for target in targets:
             arguments += target
         line.run(scripts.ACK, self._loan_keys(self.owner), arguments)
+        self._held.difference_update(tags)
         expiries = self._routing.expiries({key for verb, key, _ in targets if verb == b"LPUSH"})
         if expiries:
             line.ask_all(expiries)
@@ -287,6 +309,7 @@ class RedisBroker(Broker):
         elif self.owner is not None:
             known = [tag.encode("utf-8", "surrogatepass") for tag in tags]
             self._recovery.give_back(self.owner, self._lease, known, lost=lost)
+            self._held.difference_update(tags)
 
     def park(self, tag: str, due: float, task_id: str) -> None:
         owner = self._owner_needed("park")
@@ -295,6 +318,7 @@ class RedisBroker(Broker):
             [*self._loan_keys(owner)[:4], *self._due_keys()],
             [tag, repr(float(due)), task_id],
         )
+        self._held.discard(tag)
         if reply is not None:
             soonest = time.monotonic() + float(reply)
             self._next_due = min(soonest, self._next_due or soonest)
@@ -361,6 +385,9 @@ class RedisBroker(Broker):
         keys = [*self._loan_keys(owner), self._keys.nodes]
         line.run(scripts.REGISTER, keys, [owner, lease, text])
         self._routing.keep_alive(line)
+        if self._stray_checks:
+            self._stray_checks -= 1
+            self._give_back_strays()
         self._bell.probe()
 
     def retire(self) -> None:
@@ -368,6 +395,7 @@ class RedisBroker(Broker):
         where a fleet of Celery workers finds them."""
         owner = self._owner_needed("retire")
         self._recovery.give_back_all(owner, self._lease)
+        self._held.clear()
         _, living = self._recovery.bury(owner, "own")
         if not living:
             while self._ready().run(scripts.RELEASE, self._due_keys(), [500]):

@@ -96,8 +96,9 @@ class Bell:
 
     # --- looking ----------------------------------------------------------------------------
 
-    def arm(self, lists: Sequence[bytes]) -> bool:
-        """Ask to be told when one of these lists changes; return whether all are empty now."""
+    def arm(self, lists: Sequence[bytes], watched: Sequence[bytes] = ()) -> bool:
+        """Ask to be told when one of these lists changes, or of the keys `watched`; return
+        whether all lists are empty now."""
         quiet = [key for key in lists if key not in self._armed]
         if not quiet or not self.works:
             return True
@@ -105,11 +106,12 @@ class Bell:
             self._start_tracking()
             if not self.works:
                 return True
-        self._armed.update(quiet)
-        replies = self._commands.ask_all(
-            [command(b"CLIENT", b"CACHING", b"YES"), command(b"EXISTS", *quiet)]
-        )
-        return not replies[1]
+        self._armed.update(quiet, watched)
+        track = command(b"CLIENT", b"CACHING", b"YES")
+        looks = [track, command(b"EXISTS", *quiet)]
+        if watched:
+            looks += [track, command(b"EXISTS", *watched)]
+        return not self._commands.ask_all(looks)[1]
 
     def _start_tracking(self) -> None:
         ears = self._open_ears()
@@ -137,9 +139,14 @@ class Bell:
         self._rung.difference_update(lists)
         self.settle()
 
+    def ring(self, key: bytes) -> None:
+        """Make the descriptor readable: something waits on this list."""
+        self._rung.add(key)
+        self.settle()
+
     def settle(self) -> None:
         """Leave the descriptor readable if and only if something waits for another call."""
-        waiting = bool(self._rung or self.heard)
+        waiting = bool(self._rung) or any(listen.heard for listen in self._listens)
         if waiting and not self._reminding:
             self._remind.send(b"!")
         elif self._reminding and not waiting:
@@ -171,7 +178,7 @@ class Bell:
         if self._ears is None or not self._selector.select(0):
             return
         while len(self.heard) < MAX_HEARD and self._ears.has_news():
-            self._note(self._ears.exchange(b"", 1)[0])
+            self._note(self._ears.read())
 
     def probe(self) -> None:
         """Find out whether the listening connection still lives; call now and then.
@@ -204,7 +211,7 @@ class Bell:
         confirmed = 0
         ears.send(command(verb, *names))
         while confirmed < len(names):
-            reply = ears.exchange(b"", 1)[0]
+            reply = ears.read()
             if isinstance(reply, list) and reply[0] == verb.lower():
                 confirmed += 1
             else:

@@ -101,7 +101,7 @@ def _parts(record: bytes) -> tuple[bytes, bytes]:
 
 def nodes(line: Line, keys: Keys) -> list[NodeRecord]:
     """Return all registered nodes, ordered by name."""
-    clock, records, leases = line.transact(
+    clock, records, leases = line.ask_all(
         [
             command(b"TIME"),
             command(b"HGETALL", keys.nodes),

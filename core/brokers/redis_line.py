@@ -7,6 +7,7 @@ batch of 100 tags that is 4 times faster than the driver's own packing, which co
 from __future__ import annotations
 
 import hashlib
+import logging
 import ssl
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from redis.retry import Retry
 
 from ..errors import BrokerConnectionError, BrokerError
 from .redis_options import Address, Options, clean_tls
+
+logger = logging.getLogger(__name__)
 
 Argument = bytes | str | int | float
 
@@ -124,24 +127,28 @@ class Line:
         return self.exchange(packed, 1)[0]
 
     def post(self, *arguments: Argument) -> None:
-        """Send one command whose reply is read together with the next one's."""
+        """Send one command whose reply is read with the next one's; a refusal is only logged."""
         self.send(command(*arguments))
         self._owed += 1
 
     def exchange(self, packed: bytes, count: int) -> list[Any]:
         """Send what is packed and return `count` replies, the first error raised."""
-        if packed:
-            self.send(packed)
+        self.send(packed)
         return self._replies(count)
+
+    def read(self) -> Any:
+        """Return one message that came unasked, or the reply to what was sent."""
+        return self._replies(1)[0]
 
     def send(self, packed: bytes) -> None:
         """Send what is packed; somebody else reads the replies."""
         self._refuse_if_closed()
+        self.alive = False  # also if a signal handler raises half-way
         try:
             self._connection.send_packed_command((packed,), check_health=False)
         except (redis.RedisError, OSError) as exc:
-            self.alive = False
             raise self._translated(exc) from exc
+        self.alive = True
 
     def _refuse_if_closed(self) -> None:
         """The driver would silently connect anew, without what was subscribed and tracked."""
@@ -150,22 +157,26 @@ class Line:
 
     def _replies(self, count: int) -> list[Any]:
         """Read all that is owed, or the next reply would answer an older question."""
-        replies: list[Any] = []
-        refusal: redis.ResponseError | None = None
         owed, self._owed = self._owed, 0
         self._refuse_if_closed()
-        for _ in range(owed + count):
-            try:
-                replies.append(self._connection.read_response(disable_decoding=True))
-            except redis.ResponseError as exc:
-                replies.append(None)
-                refusal = refusal or exc
-            except (redis.RedisError, OSError) as exc:
-                self.alive = False
-                raise self._translated(exc) from exc
-        if refusal is not None:
-            raise self._translated(refusal) from refusal
+        self.alive = False
+        replies = [self._reply() for _ in range(owed + count)]
+        self.alive = True
+        for refusal in replies[:owed]:
+            if isinstance(refusal, redis.ResponseError):
+                logger.warning("a note was not taken: %s", self._translated(refusal))
+        for refusal in replies[owed:]:
+            if isinstance(refusal, redis.ResponseError):
+                raise self._translated(refusal) from refusal
         return replies[owed:]
+
+    def _reply(self) -> Any:
+        try:
+            return self._connection.read_response(disable_decoding=True)
+        except redis.ResponseError as exc:
+            return exc
+        except (redis.RedisError, OSError) as exc:
+            raise self._translated(exc) from exc
 
     # --- what comes unasked -----------------------------------------------------------------
 

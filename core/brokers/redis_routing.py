@@ -97,16 +97,15 @@ class Routing:
     def delete(self, line: Line, queue: str) -> int:
         """Remove a queue, its messages and every binding of it; return how many messages."""
         keys = self._keys
-        lists = keys.lists(queue)
-        commands = [command(b"LLEN", key) for key in lists]
-        commands += [command(b"DEL", *lists), command(b"SREM", keys.queues, queue)]
+        commands = [command(b"SREM", keys.queues, queue)]
         for exchange, members in self._bindings_of(line, queue).items():
             commands += [
                 command(b"SREM", keys.binding(exchange), *members),
                 command(b"SREM", keys.permanent_binding(exchange), *members),
             ]
         self._expiring.pop(queue, None)
-        return sum(line.transact(commands)[: len(lists)])
+        line.ask_all(commands)
+        return int(line.run(scripts.PURGE, keys.lists(queue), []))
 
     def _bindings_of(self, line: Line, queue: str) -> dict[str, list[bytes]]:
         """Return exchange -> bindings of one queue; a private one has but the one we made."""

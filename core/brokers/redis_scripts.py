@@ -43,26 +43,35 @@ end
 # The tables of held messages are four consecutive keys, beginning at KEYS[first].
 # A record is `<size of list> <size of task id>\n<list><task id><envelope>`.
 _UNPARK = """
-local function unpark(first, member)
+local function unpark(first, member, back)
   local record = redis.call('HGET', KEYS[first + 1], member)
-  redis.call('ZREM', KEYS[first], member)
-  if not record then return nil end
+  if not record then
+    redis.call('ZREM', KEYS[first], member)
+    return nil
+  end
   local a, b, at = string.match(record, '^(%d+) (%d+)\\n()')
   a, b = tonumber(a), tonumber(b)
   local list = string.sub(record, at, at + a - 1)
   local task = string.sub(record, at + a, at + a + b - 1)
+  local envelope = string.sub(record, at + a + b)
+  if back then
+    local pushed = redis.pcall('RPUSH', list, envelope)
+    if type(pushed) == 'table' then return nil end  -- refused: it stays where it is
+  end
+  redis.call('ZREM', KEYS[first], member)
   redis.call('HDEL', KEYS[first + 1], member)
   redis.call('ZREM', KEYS[first + 2], task .. '\\0' .. member)
   if redis.call('HINCRBY', KEYS[first + 3], list, -1) <= 0 then
     redis.call('HDEL', KEYS[first + 3], list)
   end
-  return list, string.sub(record, at + a + b)
+  return envelope
 end
 local function release(first, members)
+  local released = 0
   for i = #members, 1, -1 do  -- the soonest last, for it is served first
-    local list, envelope = unpark(first, members[i])
-    if list then redis.call('RPUSH', list, envelope) end
+    if unpark(first, members[i], true) then released = released + 1 end
   end
+  return released
 end
 """
 
@@ -81,10 +90,15 @@ FETCH = Script(
     + """
 local limit, first, word = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local queues = tonumber(ARGV[6])
+-- A table of the wrong type must show before anything is popped; and a write that needs no memory
+-- comes first, for after it a full server lets a script go on.
+redis.call('HDEL', KEYS[1], '')
+redis.call('HDEL', KEYS[3], '')
+redis.call('ZCARD', KEYS[2])
 resume(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[4], tonumber(ARGV[5]))
 release(6, redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now, 'LIMIT', 0, 500))
 
-local envelopes, places, lists, left = {}, {}, {}, limit
+local envelopes, places, lists, left, refused = {}, {}, {}, limit, nil
 for base = 10, #KEYS, queues do
   local open = {}
   for i = 0, queues - 1 do open[#open + 1] = (first + i) % queues end
@@ -94,7 +108,8 @@ for base = 10, #KEYS, queues do
     for _, place in ipairs(open) do
       if left == 0 then break end
       local want = math.min(share, left)
-      local got = redis.call('RPOP', KEYS[base + place], want) or {}
+      local got = redis.pcall('RPOP', KEYS[base + place], want) or {}
+      if got.err then refused, got = got, {} end
       for _, envelope in ipairs(got) do
         envelopes[#envelopes + 1] = envelope
         places[#places + 1] = place
@@ -114,6 +129,7 @@ for place = 0, queues - 1 do
   end
 end
 
+if refused and #envelopes == 0 then return refused end
 local soonest = redis.call('ZRANGE', KEYS[6], 0, 0, 'WITHSCORES')[2]
 local head = { soonest and string.format('%.3f', math.max(0, soonest - now)) or '-1' }
 if #envelopes == 0 then return head[1] .. '\\n' end
@@ -187,6 +203,7 @@ ACK = Script(
 local count = tonumber(ARGV[3])
 for i = count + 4, #ARGV, 3 do redis.call(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
 if count == 0 or redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
+redis.call('HDEL', KEYS[3], '')  -- a write that needs no memory: acks go on on a full server
 resume(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], tonumber(ARGV[2]))
 local known = 0
 for from = 4, count + 3, 1000 do
@@ -224,17 +241,20 @@ else
   deadline = nil
 end
 local given = 0
+redis.call('HDEL', KEYS[3], '')  -- a write that needs no memory: a full server lets us go on
 for i = 4, #ARGV, 3 do
   local tag, list, envelope = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if redis.call('HDEL', KEYS[3], tag) == 1 then
-    redis.call('SREM', KEYS[4], tag)
+  if redis.call('HEXISTS', KEYS[3], tag) == 1 then
     local score = tonumber(redis.call('ZSCORE', KEYS[2], tag) or nil)
     local others = deadline and score and score > deadline
-    if not others and redis.call('HDEL', KEYS[1], tag) == 1 then
+    if not others and redis.call('HEXISTS', KEYS[1], tag) == 1 then
+      redis.call('RPUSH', list, envelope)  -- first: if it is refused the loan stays
+      redis.call('HDEL', KEYS[1], tag)
       redis.call('ZREM', KEYS[2], tag)
-      redis.call('RPUSH', list, envelope)
       given = given + 1
     end
+    redis.call('HDEL', KEYS[3], tag)
+    redis.call('SREM', KEYS[4], tag)
   end
 end
 return given
@@ -248,6 +268,7 @@ REGISTER = Script(
     _NOW
     + _RESUME
     + """
+redis.call('HDEL', KEYS[3], '')  -- a write that needs no memory: leases go on on a full server
 resume(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], tonumber(ARGV[2]))
 redis.call('ZADD', KEYS[5], string.format('%.6f', now + tonumber(ARGV[2])), ARGV[1])
 redis.call('HSET', KEYS[6], ARGV[1], string.format('%.6f', now) .. '\\n' .. ARGV[3])
@@ -326,8 +347,7 @@ local dropped = {}
 for _, task in ipairs(ARGV) do
   local found = redis.call('ZRANGEBYLEX', KEYS[3], '[' .. task .. '\\0', '(' .. task .. '\\1')
   for _, entry in ipairs(found) do
-    local list, envelope = unpark(1, string.sub(entry, #task + 2))
-    if list then dropped[#dropped + 1] = envelope end
+    dropped[#dropped + 1] = unpark(1, string.sub(entry, #task + 2), false)
   end
 end
 return dropped
@@ -342,8 +362,18 @@ RELEASE = Script(
 local members = redis.call('ZREVRANGE', KEYS[1], 0, tonumber(ARGV[1]) - 1)
 local soonest_first = {}
 for i = #members, 1, -1 do soonest_first[#soonest_first + 1] = members[i] end
-release(1, soonest_first)
-return #members
+return release(1, soonest_first)
+"""
+)
+
+#: Drop all messages of some lists; a script and no MULTI, which a full server refuses.
+#: KEYS lists      Returns how many there were.
+PURGE = Script(
+    """
+local count = 0
+for _, list in ipairs(KEYS) do count = count + redis.call('LLEN', list) end
+redis.call('DEL', unpack(KEYS))
+return count
 """
 )
 
@@ -359,9 +389,14 @@ if not score or tonumber(score) > tonumber(ARGV[2]) then return 0 end
 for _, owner in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
   if redis.call('HEXISTS', ARGV[3] .. owner, ARGV[1]) == 1 then return 0 end
 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-if #ARGV == 3 or redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+if #ARGV == 3 or redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  return 0
+end
+redis.call('HDEL', KEYS[1], '')  -- a write that needs no memory, as above
 for i = 4, #ARGV, 2 do redis.call('RPUSH', ARGV[i], ARGV[i + 1]) end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[1], ARGV[1])
 return 1
 """
 )
