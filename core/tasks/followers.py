@@ -88,40 +88,43 @@ class Followers:
         return results, self._errbacks(request, exc, traceback)
 
     def _rest_of_chain(self, request: Context) -> Iterator[Context]:
-        """Yield a request for each task that will never run, as far as it has an id."""
+        """Yield a request for each task that will never run, as far as it has an id.
+
+        Beyond Celery, the members of a group at the end fail too: somebody may wait for them.
+        """
         steps = list(request.chain or ())
         while steps:
             step = steps.pop()
-            options = step.get("options") or {}
-            if options.get("task_id") and not self._ignores(step, options):
+            options = step.get("options")
+            named = isinstance(options, dict) and isinstance(options.get("task_id"), str)
+            if named and not self._ignores(step, options):
                 yield _request_of_step(step, options)
-            if step.get("subtask_type") == "chord" and (step.get("kwargs") or {}).get("body"):
-                steps.append(step["kwargs"]["body"])
+            steps.extend(_members(step))
 
     def _ignores(self, step: dict[str, Any], options: dict[str, Any]) -> bool:
         ignored = options.get("ignore_result")
         if ignored is None:
-            task = self.app.tasks.get(step.get("task"))
+            task = self.app.tasks.get(str(step.get("task")))
             ignored = task.ignore_result if task is not None else False
         return bool(ignored)
 
     def _errbacks(self, request: Context, exc: BaseException, traceback: str) -> list[Publication]:
+        # The task has failed already; a broken errback must not hide why.
         to_send: list[Any] = []
         for errback in request.errbacks or ():
-            signature = maybe_signature(errback, app=self.app)
-            if not self._takes_the_failure(signature):
-                to_send.append(signature)
-                continue
             try:
-                signature(request, exc, traceback)
+                signature = maybe_signature(errback, app=self.app)
+                if self._takes_the_failure(signature):
+                    signature(request, exc, traceback)
+                else:
+                    to_send.append(signature)
             except Exception:
-                log.exception("errback %s of %s[%s] raised", signature, request.task, request.id)
+                log.exception("errback %s of %s[%s] raised", errback, request.task, request.id)
         if not to_send:
             return []
         try:
             return self._send_errbacks(to_send, request)
         except Exception:
-            # The task has failed already; a broken errback must not hide why.
             log.exception("errbacks of %s[%s] cannot be sent", request.task, request.id)
             return []
 
@@ -161,7 +164,19 @@ def _open_positions(function: Any, named: dict[str, Any]) -> float:
     return sum(p.kind in positional and p.name not in named for p in parameters)
 
 
+def _members(step: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the signatures a compound step stands for; of a chord, its body."""
+    kwargs = step.get("kwargs")
+    if not step.get("subtask_type") or not isinstance(kwargs, dict):
+        return []
+    tasks = kwargs.get("tasks")
+    found = [*tasks, kwargs.get("body")] if isinstance(tasks, list) else [kwargs.get("body")]
+    return [member for member in found if isinstance(member, dict)]
+
+
 def _request_of_step(step: dict[str, Any], options: dict[str, Any]) -> Context:
+    named = options.get("stamped_headers")
+    stamped = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     return Context(
         {
             "id": options["task_id"],
@@ -171,8 +186,8 @@ def _request_of_step(step: dict[str, Any], options: dict[str, Any]) -> Context:
             "group": options.get("group_id"),
             "parent_id": options.get("parent_id"),
             "root_id": options.get("root_id"),
-            "stamped_headers": options.get("stamped_headers"),
-            "stamps": {k: options.get(k) for k in options.get("stamped_headers") or ()} or None,
+            "stamped_headers": stamped or None,
+            "stamps": {name: options.get(name) for name in stamped} or None,
             "headers": None,
         }
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from taskctl.core import current, interrupts, signals
 from taskctl.core.app import App
 from taskctl.core.backends.memory import MemoryBackend
@@ -493,6 +497,25 @@ def test_a_follower_that_ignores_its_result_is_not_marked(app: App, executor: Ex
     assert list(metas(outcome)) == [last.parent.id]
 
 
+def test_the_members_of_a_group_at_the_end_of_the_chain_fail_too(
+    app: App, executor: Executor
+) -> None:
+    @app.task
+    def boom() -> None:
+        raise ValueError("early")
+
+    @app.task
+    def step(x: Any = None) -> None: ...
+
+    with gather() as publications:
+        results = chain(boom.s(), group([step.s(), step.s()], app=app), app=app).apply_async()
+
+    stored = metas(run(executor, publications[0].envelope))
+
+    assert {member.id for member in results} < set(stored)
+    assert {meta["status"] for meta in stored.values()} == {"FAILURE"}
+
+
 def test_an_errback_of_one_argument_is_sent_the_failed_id(app: App, executor: Executor) -> None:
     @app.task
     def boom() -> None:
@@ -794,6 +817,85 @@ def test_a_message_with_only_a_name_and_an_id_runs(app: App, executor: Executor)
     )
 
     assert metas(run(executor, envelope))["id-1"]["result"] == 1
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+_signature = st.fixed_dictionaries(
+    {},
+    optional={
+        "task": _json | st.just("fuzz.any"),
+        "args": _json,
+        "kwargs": _json,
+        "options": _json | st.fixed_dictionaries({"task_id": st.text(min_size=1)}),
+        "subtask_type": st.sampled_from([None, "chain", "group", "chord", "nonsense"]),
+    },
+)
+_fields = ["id", "retries", "timelimit", "root_id", "ignore_result", "stamps", "group", "callbacks"]
+
+
+_lists = st.lists(_signature, max_size=2)
+
+
+def _check_outcome(headers: dict[str, Any], body: Any) -> None:
+    envelope = encode_envelope(
+        json.dumps(body).encode(),
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={"task": "fuzz.any", "id": "id-1", **headers},
+        properties={},
+        exchange="",
+        routing_key="celery",
+    )
+
+    outcome = run(_fuzzed_executor(), envelope)
+
+    assert outcome.kind in (SUCCEEDED, FAILED, INVALID)
+    assert outcome.text
+    failure_followers(_fuzzed_app(), envelope, WorkerLostError("gone"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(headers=st.dictionaries(st.sampled_from(_fields), _json, max_size=2))
+def test_whatever_the_headers_say_there_is_an_outcome(headers: dict[str, Any]) -> None:
+    _check_outcome(headers, [[], {}, None])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    embed=st.fixed_dictionaries(
+        {}, optional={"callbacks": _lists, "errbacks": _lists, "chain": _lists | _json}
+    ),
+    fails=st.booleans(),
+)
+def test_whatever_the_body_asks_for_there_is_an_outcome(embed: dict[str, Any], fails: bool) -> None:
+    _check_outcome({}, [[], {"fails": fails}, embed])
+
+
+@cache
+def _fuzzed_app() -> App:
+    app = App("fuzz", broker="memory://fuzz", backend="memory://fuzz", set_as_current=False)
+
+    @app.task(name="fuzz.any", shared=False)
+    def anything(*args: Any, fails: bool = False, **kwargs: Any) -> Any:
+        if fails:
+            raise ValueError("as told")
+        return [args, kwargs]
+
+    return app
+
+
+@cache
+def _fuzzed_executor() -> Executor:
+    return Executor(_fuzzed_app())
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_outcome(envelope: bytes) -> None:
+    assert run(_fuzzed_executor(), envelope).kind == INVALID
 
 
 # --- what a task sees, and who listens ------------------------------------------------------------
