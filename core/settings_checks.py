@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from .clock import seconds
@@ -46,10 +46,14 @@ class Conf(Protocol):
 Check = Callable[[Conf], Iterator[tuple[str, str, str]]]
 
 
-def find_problems(conf: Conf, suspects: Iterable[str]) -> list[Problem]:
-    """Return what is unknown, what has no effect, and what contradicts; errors first."""
+def find_problems(conf: Conf, suspects: Mapping[str, str]) -> list[Problem]:
+    """Return what is unknown, what has no effect, and what contradicts; errors first.
+
+    `suspects` are names that nothing reads though they look like settings, and their places.
+    """
     found = [
-        Problem(name, "error", f"unknown setting {name!r}: nothing reads it") for name in suspects
+        Problem(name, "error", f"unknown setting {name!r}: nothing reads it", where)
+        for name, where in suspects.items()
     ]
     for check in (_unknown, _unsupported, *CONFLICTS):
         for key, severity, message in check(conf):

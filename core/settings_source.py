@@ -111,11 +111,13 @@ class Names:
     def complaint(self, written: str) -> str | None:
         """Return what is wrong with a name that is no setting, or None if it may stand."""
         stripped = self.strip(written)
-        near = self.nearest(written)
         reserved = (stripped or written).startswith(PREFIXES)
-        slip = bool(near) and (stripped is not None or written.startswith(_OLD_PREFIXES))
+        foreign = stripped is None and not written.startswith(_OLD_PREFIXES)
+        # Others put names of their own beside ours: CELERY_EMAIL_TASK_CONFIG is no slip.
+        slip = not foreign and bool(self.nearest(written, 0.88))
         if not reserved and not slip:
             return None
+        near = self.nearest(written)
         return f"unknown setting {written!r}" + (f": {near}?" if near else "")
 
     def nearest(self, written: str, cutoff: float = 0.8) -> str:

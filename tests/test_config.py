@@ -495,14 +495,20 @@ def test_check_lists_all_errors_of_a_source_instead_of_raising() -> None:
     ]
 
 
-def test_check_names_unknown_names_with_an_old_prefix() -> None:
-    class Django:
-        CELERY_FLOWER_USER = "x"
-
+def test_names_that_others_put_beside_ours_pass_and_check_lists_them() -> None:
+    write(
+        "django_like.py",
+        "TIME_ZONE = 'Europe/Paris'\nCELERY_TASK_TIME_LIMIT = 30 * 60\n"
+        "CELERY_EMAIL_TASK_CONFIG = {}\nCELERYD_FOO = 1\n",
+    )
     conf = Settings()
-    conf.use_object(Django, namespace="CELERY")
+    conf.use_object("django_like", namespace="CELERY")
 
-    assert [(p.key, p.severity) for p in conf.check()] == [("CELERY_FLOWER_USER", "error")]
+    assert (conf.task_time_limit, conf.timezone) == (1800, "Europe/Paris")
+    assert sorted(map(str, conf.check())) == [
+        "django_like.py:3: unknown setting 'CELERY_EMAIL_TASK_CONFIG': nothing reads it",
+        "django_like.py:4: unknown setting 'CELERYD_FOO': nothing reads it",
+    ]
 
 
 def test_explain_tells_all_there_is_to_say() -> None:
