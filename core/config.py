@@ -436,8 +436,8 @@ class Settings(MutableMapping[str, Any]):
         if source is not None and source.errors:
             return [Problem.of_error(exc) for exc in source.errors]
         self.read()
-        names = source.suspects if source is not None else ()
-        return find_problems(self, {name: source.origin(name).where for name in names})
+        found = {} if source is None else {n: source.origin(n).where for n in source.suspects}
+        return find_problems(self, found)
 
     def without_defaults(self) -> dict[str, Any]:
         """Return what was set anywhere, under new names."""
