@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any, NoReturn
 
 READY_VARIABLE = "TASKCTL_READY_FD"
@@ -120,7 +120,7 @@ def _report(report: Mapping[str, Any]) -> None:
         pipe.write(json.dumps(report, default=str).encode() + b"\n")
 
 
-def _wait_and_exit(child: int, reader: int, last_words: Any) -> NoReturn:
+def _wait_and_exit(child: int, reader: int, last_words: Callable[[], list[str]]) -> NoReturn:
     """Pass on what the child reports, to stderr and to who started us, and exit like it."""
     with open(reader, "rb") as pipe:
         report = read_report(pipe.readline())

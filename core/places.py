@@ -39,13 +39,17 @@ def state_folder() -> str:
     return "/var/lib/taskctl" if os.geteuid() == 0 else _xdg_state()
 
 
-def make_folder(path: str, *, mode: int = 0o700) -> None:
-    """Make a folder and its parents; an existing one stays as it is.
+def make_folder(path: str, *, owner: tuple[int, int] | None = None) -> None:
+    """Make a folder and its parents for this user alone; an existing one stays as it is.
 
-    Raises OSError.
+    A new one is given to `owner` (user and group id). Raises OSError.
     """
+    if os.path.isdir(path):
+        return
     try:
-        os.makedirs(path, mode=mode, exist_ok=True)
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        if owner is not None:
+            os.chown(path, *owner)
     except FileExistsError as exc:  # a file lies there
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from exc
 

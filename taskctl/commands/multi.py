@@ -10,8 +10,6 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from importlib.metadata import version
 
 import click
 
@@ -23,16 +21,23 @@ from taskctl.multi.grammar import Line, UsageError, parse
 from taskctl.multi.logs import print_logs
 from taskctl.multi.nodes import Node
 from taskctl.multi.records import RecordError, Records
-from taskctl.multi.report import Report
 from taskctl.multi.resolve import nodes_to_start, renewals, targets
 from taskctl.multi.starter import Starter
 from taskctl.multi.stopper import Stopper, Target, status
-from taskctl.views.multi import FORMATS, Screen, draw_lines, draw_status
+from taskctl.views.multi import Screen, draw_lines, draw_status
 
 from .multi_help import help_lines
-
-OK, FAILED, USAGE, PARTIAL = 0, 1, 2, 3
-UNAVAILABLE, CANT_CREATE, TRY_LATER, NOT_ALLOWED, TIMED_OUT = 69, 73, 75, 77, 124
+from .multi_output import (
+    FAILED,
+    OK,
+    PARTIAL,
+    TRY_LATER,
+    UNAVAILABLE,
+    USAGE,
+    Tally,
+    screen_for,
+    warn,
+)
 
 
 def run(argv: Sequence[str], *, global_args: Sequence[str] = ()) -> int:
@@ -59,8 +64,8 @@ def run(argv: Sequence[str], *, global_args: Sequence[str] = ()) -> int:
 
 def _start(line: Line) -> int:
     nodes, warnings = nodes_to_start(line, line.words)
-    screen = _screen(line, [node.name for node in nodes], warnings)
-    tally = _Tally(screen)
+    screen = screen_for(line, [node.name for node in nodes], warnings)
+    tally = Tally(screen)
     records = Records()
     with records.restarting([node.name for node in nodes]) as taken:
         if taken is not None:
@@ -82,9 +87,9 @@ def _stop(line: Line) -> int:
     if "--then-kill" in line.own and "--timeout" not in line.own:
         raise UsageError("--then-kill wants --timeout S: kill after how long?")
     found, warnings = targets(line, Records())
-    screen = _screen(line, [target.name for target in found], warnings)
-    tally = _Tally(screen)
-    stop(found, _stopper(line), tally.tell, wait=wait)
+    screen = screen_for(line, [target.name for target in found], warnings)
+    tally = Tally(screen)
+    stop(found, _stopper(line), tally.tell, wait=wait, waiting=screen.waiting)
     if wait:
         stopped = tally.count("stopped", "killed")
         return tally.finish(f"stopped {stopped} of {_nodes(found)}")
@@ -101,8 +106,8 @@ def _restart(line: Line) -> int:
     found, warnings = renewals(line, records)
     max_down = int(line.number("--max-down", 1)) if "--rolling" in line.own else None
     nodes = [renewal.node for renewal in found]
-    screen = _screen(line, [node.name for node in nodes], warnings)
-    tally = _Tally(screen)
+    screen = screen_for(line, [node.name for node in nodes], warnings)
+    tally = Tally(screen)
     with records.restarting([node.name for node in nodes]) as taken:
         if taken is not None:
             return _taken(taken)
@@ -117,7 +122,7 @@ def _kill(line: Line) -> int:
     if not line.words:
         raise UsageError("multi kill wants names of nodes or a number of them, got nothing")
     found, warnings = targets(line, Records())
-    screen = _screen(line, [target.name for target in found], warnings)
+    screen = screen_for(line, [target.name for target in found], warnings)
     live = [target for target in found if status(target).state in ("ready", "starting")]
     if "--dry-run" in line.own:
         names = ", ".join(target.name for target in live) or "none"
@@ -125,14 +130,14 @@ def _kill(line: Line) -> int:
         return OK
     if not _confirmed(line, live):
         return FAILED
-    tally = _Tally(screen)
+    tally = Tally(screen)
     kill(found, tally.tell)
     return tally.finish(f"killed {tally.count('killed')} of {_nodes(found)}")
 
 
 def _status(line: Line) -> int:
     found, warnings = targets(line, Records())
-    screen = _screen(line, [target.name for target in found], warnings, piped="plain")
+    screen = screen_for(line, [target.name for target in found], warnings, piped="plain")
     reports = [status(target) for target in sorted(found, key=lambda target: target.name)]
     ready = sum(report.state == "ready" for report in reports)
     if screen.format in ("table", "wide"):
@@ -153,14 +158,14 @@ def _status(line: Line) -> int:
 
 def _show(line: Line) -> int:
     nodes, warnings = nodes_to_start(line, line.words)
-    _warn(line, warnings)
+    warn(line, warnings)
     draw_lines(_shell_line(line, node.argv) for node in nodes)
     return OK
 
 
 def _names(line: Line) -> int:
     nodes, warnings = nodes_to_start(line, line.words)
-    _warn(line, warnings)
+    warn(line, warnings)
     draw_lines(node.name for node in nodes)
     return OK
 
@@ -170,7 +175,7 @@ def _expand(line: Line) -> int:
         raise UsageError("multi expand wants a template", "example: taskctl multi expand %n.pid 3")
     template, *words = line.words
     nodes, warnings = nodes_to_start(line, words)
-    _warn(line, warnings)
+    warn(line, warnings)
     try:
         lines = [expand(template, multi_letters(node.name), option="expand") for node in nodes]
     except TemplateError as exc:
@@ -186,7 +191,7 @@ def _get(line: Line) -> int:
         )
     wanted, *words = line.words
     nodes, warnings = nodes_to_start(line, words)
-    _warn(line, warnings)
+    warn(line, warnings)
     for node in nodes:
         if wanted in (node.name, node.short_name):
             draw_lines([_shell_line(line, node.argv[1:])])
@@ -200,7 +205,7 @@ def _forget(line: Line) -> int:
         raise UsageError("multi forget wants names of nodes", "see: taskctl multi status")
     records = Records()
     found, warnings = targets(line, records)
-    _warn(line, warnings)
+    warn(line, warnings)
     gone = [records.forget(target.name) for target in found]
     for target, known in zip(found, gone, strict=True):
         print(f"{target.name}  {'forgotten' if known else 'was not on record'}")
@@ -209,7 +214,7 @@ def _forget(line: Line) -> int:
 
 def _logs(line: Line) -> int:
     found, warnings = targets(line, Records())
-    _warn(line, warnings)
+    warn(line, warnings)
     files = {target.name: target.logfile for target in found}
     missing = print_logs(
         files, lines=int(line.number("--lines", 20)), follow="--follow" in line.own
@@ -217,85 +222,6 @@ def _logs(line: Line) -> int:
     for name in missing:
         _error(f"{name} has no log at {files[name]}")
     return FAILED if missing else OK
-
-
-class _Tally:
-    """Hands reports to the screen, and knows how it went in the end."""
-
-    def __init__(self, screen: Screen) -> None:
-        self.screen = screen
-        self.last: dict[str, Report] = {}
-
-    def tell(self, report: Report) -> None:
-        if report.error:
-            report = replace(
-                report, error=mask_text(report.error), last_words=_masked(report.last_words)
-            )
-        if report.state == "running":
-            report = replace(report, note=f"{report.node} runs already, pid {report.pid}")
-        self.last[report.node] = report
-        self.screen.tell(report.facts())
-
-    def count(self, *states: str) -> int:
-        return sum(report.state in states for report in self.last.values())
-
-    def finish(self, summary: str) -> int:
-        code = self.exit_code()
-        self.screen.finish(summary, ok=code == OK)
-        return code
-
-    def exit_code(self) -> int:
-        """Return one code for all: that of the failures if they agree, else 1."""
-        failures = [report for report in self.last.values() if report.failed]
-        if not failures:
-            return OK
-        if all(report.state == "timeout" for report in failures):
-            return TIMED_OUT
-        if all(report.state == "refused" for report in failures):
-            return NOT_ALLOWED
-        if all(report.exit_code == CANT_CREATE for report in failures):
-            return CANT_CREATE
-        return FAILED
-
-
-def _screen(
-    line: Line, names: Sequence[str], warnings: Sequence[str], piped: str = "celery"
-) -> Screen:
-    chosen = line.own.get("--output") or os.environ.get("TASKCTL_OUTPUT")
-    if "--json" in line.own:
-        chosen = "json"
-    if chosen is None:
-        chosen = "table" if sys.stdout.isatty() else piped
-    if chosen not in FORMATS:
-        raise UsageError(f"-o {chosen}: choose from {', '.join(FORMATS)}")
-    if chosen == "celery" and line.command == "status":
-        raise UsageError("-o celery: Celery has no multi status; choose another format")
-    _warn(line, warnings)
-    return Screen(
-        line.command,
-        chosen,
-        colour=_coloured(line),
-        quiet="--quiet" in line.own,
-        splash="" if "--nosplash" in line.own else f"taskctl multi v{version('taskctl')}",
-        width=max((len(name) for name in names), default=0),
-    )
-
-
-def _coloured(line: Line) -> bool:
-    """Colour order: options, TASKCTL_COLOR, NO_COLOR, FORCE_COLOR, TERM, a terminal."""
-    when = os.environ.get("TASKCTL_COLOR", "auto")
-    for setting in line.settings:
-        if setting.option.name == "--color":
-            when = str(setting.value).lower()
-        elif setting.option.name == "--no-color":
-            when = "never"
-    if when in ("always", "never"):
-        return when == "always"
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return os.environ.get("TERM") != "dumb" and sys.stdout.isatty()
 
 
 def _starter(line: Line, records: Records) -> Starter:
@@ -326,10 +252,6 @@ def _shell_line(line: Line, argv: Sequence[str]) -> str:
     return shlex.join(words)
 
 
-def _masked(lines: Sequence[str]) -> list[str]:
-    return [mask_text(text) for text in lines]
-
-
 def _nodes(things: Sequence[object]) -> str:
     return f"{len(things)} node" if len(things) == 1 else f"{len(things)} nodes"
 
@@ -348,12 +270,6 @@ def _confirmed(line: Line, live: Sequence[Target]) -> bool:
 def _taken(name: str) -> int:
     _error(f"another start or restart of {name} is running", "try again when it has ended")
     return TRY_LATER
-
-
-def _warn(line: Line, warnings: Sequence[str]) -> None:
-    if "--quiet" not in line.own:
-        for warning in warnings:
-            print(f"warning: {warning}", file=sys.stderr)
 
 
 def _error(message: str, hint: str = "") -> None:
@@ -379,18 +295,25 @@ _COMMANDS: dict[str, Callable[[Line], int]] = {
 }
 
 
-@click.command(
-    "multi",
-    context_settings={
-        "ignore_unknown_options": True,
-        "allow_extra_args": True,
-        "allow_interspersed_args": False,
-        "help_option_names": [],
-    },
-)
-@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+class _Multi(click.Command):
+    """Hands its words on as they are: the grammar of multi is not click's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.params["argv"] = list(args)
+        return []
+
+    def get_help(self, ctx: click.Context) -> str:
+        return "\n".join(help_lines())
+
+
 @click.pass_context
-def command(context: click.Context, argv: tuple[str, ...]) -> None:
-    """Start, stop and restart several nodes on this host."""
-    global_args = getattr(context.obj, "global_args", ())
-    context.exit(run(argv, global_args=global_args))
+def _run_command(context: click.Context, argv: list[str]) -> None:
+    context.exit(run(argv, global_args=getattr(context.obj, "global_args", ())))
+
+
+command = _Multi(
+    "multi",
+    callback=_run_command,
+    help="Start, stop and restart several nodes on this host.",
+    add_help_option=False,
+)

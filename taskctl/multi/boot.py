@@ -37,10 +37,7 @@ class Boot:
         self.started = time.monotonic()
         self._received = b""
         self._silent_since: float | None = None
-        make_folder(os.path.dirname(node.pidfile))
-        make_folder(os.path.dirname(node.logfile))
-        log = os.open(node.logfile, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._log_start = os.fstat(log).st_size
+        self._log_start, log = _make_files(node)
         self._pipe, writer = os.pipe()
         os.set_blocking(self._pipe, False)
         try:
@@ -138,3 +135,19 @@ class Boot:
             note=self.note,
             **facts,  # type: ignore[arg-type]
         )
+
+
+def _make_files(node: Node) -> tuple[int, int]:
+    """Make the folders of a node and open its log; return where this start's output begins.
+
+    A node that gives up the rights of root (--uid, --gid) owns what is made here for it.
+    """
+    owner = node.owner
+    make_folder(os.path.dirname(node.pidfile), owner=owner)
+    make_folder(os.path.dirname(node.logfile), owner=owner)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    log = os.open(node.logfile, flags, 0o644)
+    size = os.fstat(log).st_size
+    if owner is not None and size == 0:
+        os.fchown(log, *owner)
+    return size, log

@@ -39,10 +39,22 @@ def start(nodes: Sequence[Node], starter: Starter, tell: Tell) -> None:
             time.sleep(_EVERY)
 
 
-def stop(targets: Sequence[Target], stopper: Stopper, tell: Tell, *, wait: bool) -> None:
-    """Signal nodes, in their order; with `wait`, see each go, and tell that too."""
+def stop(
+    targets: Sequence[Target],
+    stopper: Stopper,
+    tell: Tell,
+    *,
+    wait: bool,
+    waiting: Callable[[Sequence[int]], None] = lambda _: None,
+) -> None:
+    """Signal nodes, in their order; with `wait`, see each go, and tell that too.
+
+    `waiting` is told once for which pids.
+    """
     for target in targets:
         tell(stopper.tell(target))
+    if wait and not stopper.idle:
+        waiting(stopper.pids)
     while wait and not stopper.idle:
         for report in stopper.turn():
             tell(report)

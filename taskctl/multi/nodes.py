@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taskctl.commands.worker_options import GLOBAL_OPTIONS
-from taskctl.core.errors import TemplateError
+from taskctl.core.errors import ImproperlyConfigured, TemplateError
 from taskctl.core.places import log_folder, run_folder
+from taskctl.core.privileges import owner
 from taskctl.core.templates import (
     escape,
     expand,
@@ -28,6 +29,7 @@ _DEFAULT_COMMAND = ("-m", "taskctl", "worker")
 
 #: By name of the option: how it was spelled, and its value (None for a flag).
 Options = dict[str, tuple[str, str | None]]
+_ABSENT = ("", None)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ class Node:
     pidfile: str
     logfile: str
     env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """User and group id the node will run as, None for ours.
+
+        Raises ImproperlyConfigured for a name that does not exist.
+        """
+        values = {_name(spelling): value for spelling, value in self.spec.settings}
+        return owner(values.get("--uid"), values.get("--gid"))
 
     @property
     def short_name(self) -> str:
@@ -162,7 +173,8 @@ def build(name: str, spec: Spec, env: Mapping[str, str] | None = None) -> Node:
         pidfile, logfile = (
             _final_path(name, spec.cwd, options, option) for option in ("--pidfile", "--logfile")
         )
-    except TemplateError as exc:
+        owner(options.get("--uid", _ABSENT)[1], options.get("--gid", _ABSENT)[1])
+    except (TemplateError, ImproperlyConfigured) as exc:
         raise UsageError(str(exc)) from exc
     rest = [*spec.rest, *([] if append is None else [append])]
     argv = _command_line(spec.command, options, rest)
@@ -195,7 +207,7 @@ def _expand_value(name: str, cwd: str, spelling: str, value: str | None) -> str 
 
 def _final_path(name: str, cwd: str, options: Options, option: str) -> str:
     """Return where the worker's own file will be: expanded as it will expand it."""
-    folder = options.get("--workdir", ("", None))[1] or cwd
+    folder = options.get("--workdir", _ABSENT)[1] or cwd
     value = options[option][1] or ""
     return os.path.join(folder, expand_path(value, worker_letters(name), option=option))
 

@@ -88,6 +88,11 @@ class Stopper:
     def idle(self) -> bool:
         return not self._going
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that are watched."""
+        return [going.live.pid for going in self._going]
+
     def tell(self, target: Target) -> Report:
         """Signal a node; from now on `turn` watches it. Its report says what was done.
 

@@ -76,6 +76,13 @@ class Screen:
         if not self.quiet:
             print(f"note: {text}", file=self.err, flush=True)
 
+    def waiting(self, pids: Sequence[int]) -> None:
+        """Say for which processes we wait from now on."""
+        if self.format == "celery":
+            nodes = "node" if len(pids) == 1 else "nodes"
+            self._say(f"> Waiting for {len(pids)} {nodes} -> {', '.join(map(str, pids))}...")
+            self.out.flush()
+
     def finish(self, summary: str = "", *, ok: bool = True) -> None:
         """Write what stands at the end."""
         if self.format == "json":
@@ -233,7 +240,7 @@ def _table_cells(command: str, report: Mapping[str, Any]) -> list[str]:
 
 
 def _celery_lines(command: str, report: Mapping[str, Any]) -> list[str]:
-    """Return Celery 5.7's lines for this report; its `> Waiting for` lines are not copied."""
+    """Return Celery 5.7's lines for this report."""
     node, pid, old, state = (report[key] for key in ("node", "pid", "old_pid", "state"))
     intro = f"> Restarting node {node}: " if command == "restart" else f"\t> {node}: "
     match state:
@@ -251,7 +258,7 @@ def _celery_lines(command: str, report: Mapping[str, Any]) -> list[str]:
         case "signalled":
             return [f"\t> {node}: {report['signal']} -> {pid}"]
         case "stopped":
-            return [] if command == "restart" else [f"\t> {node}: OK"]
+            return [] if command == "restart" else [f"\t> {node}: OK", f"> {node}: DOWN"]
         case "down" if old:
             return [f"Could not signal {node} ({old}): No such process", f"> {node}: DOWN"]
         case "down":

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from taskctl.core.process import birth, is_alive
@@ -204,7 +205,7 @@ WORDS = st.text(
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -292,3 +293,20 @@ def test_no_stand_in_outlives_its_test(host: Host) -> None:
     host.kill_all()
 
     eventually(lambda: not is_alive(pid, born))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_node_that_gives_up_root_owns_the_folders_made_for_it(host: Host) -> None:
+    done = host.multi("start", "w1", "--uid=1234", "--gid=77", "--scheduler=die-3")
+
+    assert done.code == 1
+    for path in (host.folder / "run", host.folder / "log", host.folder / "log" / "w1.log"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 77)
+
+
+def test_a_user_that_does_not_exist_is_refused_before_anything_starts(host: Host) -> None:
+    done = host.multi("start", "w1", "--uid=nobody-of-that-name")
+
+    assert done.code == 2
+    assert done.err == "error: --uid nobody-of-that-name: no such user on this host\n"
+    assert list(host.folder.iterdir()) == []
