@@ -34,18 +34,10 @@ if TYPE_CHECKING:
         shared_task,
     )
     from .tasks.asyncresult import AsyncResult
-    from .tasks.canvas import (
-        chain,
-        chord,
-        chunks,
-        group,
-        maybe_signature,
-        signature,
-        xmap,
-        xstarmap,
-    )
+    from .tasks.canvas import chain, chord, group, maybe_signature, signature
     from .tasks.eagerresult import EagerResult
     from .tasks.joining import allow_join_result
+    from .tasks.maps import chunks, xmap, xstarmap
     from .tasks.result import GroupResult, ResultSet
     from .tasks.signature import Signature
     from .tasks.task import Task
@@ -68,15 +60,15 @@ _PUBLIC = {
     "app_or_default": ".app",
     "chain": ".tasks.canvas",
     "chord": ".tasks.canvas",
-    "chunks": ".tasks.canvas",
+    "chunks": ".tasks.maps",
     "current_app": ".app",
     "current_task": ".app",
     "group": ".tasks.canvas",
     "maybe_signature": ".tasks.canvas",
     "shared_task": ".app",
     "signature": ".tasks.canvas",
-    "xmap": ".tasks.canvas",
-    "xstarmap": ".tasks.canvas",
+    "xmap": ".tasks.maps",
+    "xstarmap": ".tasks.maps",
 }
 _MODULES = {"exceptions": ".errors", "signals": ".signals", "states": ".wire.states"}
 

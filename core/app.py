@@ -42,7 +42,7 @@ from .tasks.registry import TaskRegistry, Workshop, task_name
 from .tasks.result import GroupResult, ResultSet
 from .tasks.shared import adopt_all, forget_app, know_app, share, shared_proxy
 from .tasks.signature import Signature, signature
-from .tasks.task import Calling, Task, send_call
+from .tasks.task import Calling, Task, depart, departed
 from .version import __version__
 from .wire.queues import Queue
 
@@ -420,7 +420,10 @@ class App:
             known.pop("ignore_result", None)
             options = {**known, **options}
         result_class = options.pop("result_cls", None) or self.AsyncResult
-        return send_call(calling, name, args, kwargs, options, result_class, task)
+        options["task_type"] = task
+        departure = depart(calling, options)
+        departure.producer.send(name, args, kwargs, options)
+        return departed(departure, result_class(departure.task_id))
 
     def signature(self, *args: Any, **kwargs: Any) -> Signature:
         """Return a signature bound to this app; see `taskctl.signature`."""

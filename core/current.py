@@ -15,8 +15,8 @@ _default_app: Any = None
 _default_factory: Callable[[], Any] | None = None
 _local = threading.local()
 
-#: The stack of (task, request) that run in this context, innermost last.
-_running: contextvars.ContextVar[tuple[tuple[Any, Any], ...]] = contextvars.ContextVar(
+#: The stack of (task, request) that run in this context, innermost last; read it, no more.
+running: contextvars.ContextVar[tuple[tuple[Any, Any], ...]] = contextvars.ContextVar(
     "taskctl_running", default=()
 )
 
@@ -60,30 +60,30 @@ def get_app(*, make: bool = True) -> Any:
 
 def push_task(task: Any, request: Any) -> None:
     """Begin to run `task`: it and its request are current until `pop_task`."""
-    _running.set((*_running.get(), (task, request)))
+    running.set((*running.get(), (task, request)))
 
 
 def pop_task() -> None:
     """End the innermost running task."""
-    _running.set(_running.get()[:-1])
+    running.set(running.get()[:-1])
 
 
 def current_task() -> Any | None:
     """Return the task that runs now, or None."""
-    stack = _running.get()
+    stack = running.get()
     return stack[-1][0] if stack else None
 
 
 def current_request() -> Any | None:
     """Return the request of the task that runs now, or None."""
-    stack = _running.get()
+    stack = running.get()
     return stack[-1][1] if stack else None
 
 
 def request_of(task: Any) -> Any | None:
     """Return the innermost running request of `task`, or None if it does not run."""
-    for running, request in reversed(_running.get()):
-        if running is task:
+    for one, request in reversed(running.get()):
+        if one is task:
             return request
     return None
 
@@ -93,7 +93,7 @@ def calling_task() -> tuple[Any, Any] | None:
 
     That is the innermost task which was sent or run eagerly, not one called as a function.
     """
-    for running in reversed(_running.get()):
-        if not running[1].called_directly:
-            return running
+    for one in reversed(running.get()):
+        if not one[1].called_directly:
+            return one
     return None

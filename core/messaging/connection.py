@@ -160,7 +160,8 @@ class Connection:
         delays = policy.delays()
         while True:
             try:
-                return self._attempt(action, until)
+                with self._turn(until) as broker:
+                    return action(broker)
             except PublishTimeout:
                 raise
             except BrokerConnectionError as exc:
@@ -172,7 +173,9 @@ class Connection:
                 log.debug("%s; trying again in %.1f s", exc, delay)
                 time.sleep(delay)
 
-    def _attempt(self, action: Callable[[Broker], T], until: float | None) -> T:
+    @contextlib.contextmanager
+    def _turn(self, until: float | None) -> Iterator[Broker]:
+        """Give the open broker to this thread alone; one that breaks is dropped."""
         if self._pid != os.getpid():
             self._forget_parent()
         remaining = -1.0 if until is None else max(0.0, until - time.monotonic())
@@ -180,7 +183,7 @@ class Connection:
             raise PublishTimeout(f"broker {mask_url(self.url)}: busy in another thread")
         try:
             try:
-                return action(self.open(min(self.timeout, remaining) if remaining > 0 else None))
+                yield self.open(min(self.timeout, remaining) if remaining > 0 else None)
             except BrokerConnectionError:
                 self.drop()
                 raise

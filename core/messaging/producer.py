@@ -25,7 +25,7 @@ from ..errors import PublishTimeout
 from ..wire import codecs
 from ..wire.message import Publication, encode_envelope
 from ..wire.queues import Queue
-from ..wire.saferepr import MAX_LENGTH, saferepr
+from ..wire.saferepr import MAX_LENGTH, PLAIN, saferepr
 from .connection import NO_RETRY, Connection, RetryPolicy
 from .events import EventDispatcher
 from .routes import Router
@@ -134,8 +134,17 @@ class Producer:
         gathering = _gathered.get()
         if gathering is not None:
             gathering.add(publication, draft, self)
-        else:
-            self._publish([publication], [draft])
+            return
+        try:
+            self.connection.publish(
+                [publication],
+                queues=() if draft.queue is None else (draft.queue,),
+                deadline=self.publish_timeout,
+                policy=RetryPolicy.of(draft.retry_policy) if draft.retry else NO_RETRY,
+            )
+        except PublishTimeout as exc:
+            raise _in_doubt([draft], exc) from exc
+        self._tell_after(draft)
 
     def encode(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Publication:
         """Return the message of one call, for somebody else to publish."""
@@ -160,28 +169,21 @@ class Producer:
             _gathered.reset(token)
         gathering.flush(self)
 
-    def _publish(self, publications: list[Publication], drafts: list[Draft]) -> None:
-        """Hand finished messages to the broker, as the first draft's retry options say."""
+    def publish(self, publications: list[Publication], drafts: list[Draft]) -> None:
+        """Hand over several messages at once, as the first draft's retry options say."""
         first = drafts[0]
-        policy = RetryPolicy.of(first.retry_policy) if first.retry else NO_RETRY
         queues = {draft.queue.name: draft.queue for draft in drafts if draft.queue is not None}
         try:
             self.connection.publish(
                 publications,
                 queues=list(queues.values()),
                 deadline=self.publish_timeout,
-                policy=policy,
+                policy=RetryPolicy.of(first.retry_policy) if first.retry else NO_RETRY,
             )
         except PublishTimeout as exc:
-            more = f" and {len(drafts) - 1} more" if len(drafts) > 1 else ""
-            raise PublishTimeout(
-                f"{first.name}[{first.headers['id']}]{more} may not have been sent: {exc}"
-            ) from exc
+            raise _in_doubt(drafts, exc) from exc
         for draft in drafts:
-            if signals.after_task_publish.receivers or signals.task_sent.receivers:
-                self._tell_after(draft)
-            if self.sent_events:
-                self._send_event(draft)
+            self._tell_after(draft)
 
     def draft(
         self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None
@@ -248,7 +250,6 @@ class Producer:
         if soft is not None and hard is not None and soft > hard:
             raise ValueError(f"soft_time_limit ({soft:g} s) is beyond time_limit ({hard:g} s)")
         stamped = take("stamped_headers", None)
-        levels = self.repr_levels
         return {
             "lang": "py",
             "task": name,
@@ -262,8 +263,8 @@ class Producer:
             "timelimit": [hard, soft],
             "root_id": take("root_id", None) or task_id,
             "parent_id": take("parent_id", None),
-            "argsrepr": take("argsrepr", None) or saferepr(args, MAX_LENGTH, levels),
-            "kwargsrepr": take("kwargsrepr", None) or saferepr(kwargs, MAX_LENGTH, levels),
+            "argsrepr": take("argsrepr", None) or _text(args, self.repr_levels),
+            "kwargsrepr": take("kwargsrepr", None) or _text(kwargs, self.repr_levels),
             # Left in the options: with a retry it travels as a property too.
             "origin": options.get("origin") or node_name(),
             "ignore_result": take("ignore_result", None),
@@ -355,6 +356,14 @@ class Producer:
         )
 
     def _tell_after(self, draft: Draft) -> None:
+        if self.sent_events:
+            self._send_event(draft)
+        self.tell_published(draft)
+
+    def tell_published(self, draft: Draft) -> None:
+        """Send the signals that say a message is on its way."""
+        if not (signals.after_task_publish.receivers or signals.task_sent.receivers):
+            return
         headers = draft.headers
         signals.after_task_publish.send(
             sender=draft.name,
@@ -418,8 +427,7 @@ class Gathering:
         """Take one message; one that goes to somebody else's hands counts as sent."""
         self.publications.append(publication)
         if self.limit is None:
-            if signals.after_task_publish.receivers or signals.task_sent.receivers:
-                producer._tell_after(draft)
+            producer.tell_published(draft)
             return
         self.drafts.append(draft)
         if len(self.drafts) >= self.limit:
@@ -428,7 +436,7 @@ class Gathering:
     def flush(self, producer: Producer) -> None:
         """Publish what is here."""
         if self.publications:
-            producer._publish(self.publications, self.drafts)
+            producer.publish(self.publications, self.drafts)
             self.publications, self.drafts = [], []
 
 
@@ -487,6 +495,21 @@ def _checked_arguments(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
     elif not isinstance(kwargs, Mapping):
         raise TypeError(f"kwargs of {name} must be a mapping, got {type(kwargs).__name__}")
     return args, kwargs
+
+
+def _in_doubt(drafts: list[Draft], cause: PublishTimeout) -> PublishTimeout:
+    first, more = drafts[0], len(drafts) - 1
+    which = f"{first.name}[{first.headers['id']}]" + (f" and {more} more" if more else "")
+    return PublishTimeout(f"{which} may not have been sent: {cause}")
+
+
+def _text(arguments: Any, levels: int) -> str:
+    """Return arguments as text; few and plain ones, as most are, without ado."""
+    if not arguments:
+        return "{}" if isinstance(arguments, Mapping) else "()" if arguments == () else "[]"
+    if type(arguments) is tuple and len(arguments) < 9 and PLAIN.issuperset(map(type, arguments)):
+        return repr(arguments)
+    return saferepr(arguments, MAX_LENGTH, levels)
 
 
 def _as_list(signatures: Any) -> list[Any] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .canvas import chain
-from .canvas import chunks as chunks_of
+from .maps import chunks as chunks_of
 from .result import result_from_tuple
 from .signature import maybe_signature
 

@@ -1,4 +1,4 @@
-"""Compound signatures: chain, group, and the same task over many items.
+"""Compound signatures: chain and group.
 
 Only ids and messages are made here; what runs next is decided where a task ends (`execute`).
 Source for shapes on the wire: protocol.md 1.9 and 1.3.
@@ -6,8 +6,7 @@ Source for shapes on the wire: protocol.md 1.9 and 1.3.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, cast
 from uuid import uuid4
 
@@ -15,10 +14,10 @@ from .. import current
 from ..errors import ImproperlyConfigured
 from .signature import NEEDS_CHORD, Signature, maybe_signature, signature
 
-__all__ = ["chain", "chord", "chunks", "group", "maybe_signature", "signature", "xmap", "xstarmap"]
+__all__ = ["chain", "chord", "group", "maybe_signature", "signature"]
 
 
-def _compound_options(tasks: tuple[Any, ...], options: dict[str, Any]) -> list[Any]:
+def _members(tasks: tuple[Any, ...]) -> list[Any]:
     """Return the members given one by one, or as one iterable."""
     if len(tasks) == 1 and not isinstance(tasks[0], Mapping):
         return list(tasks[0])
@@ -75,7 +74,7 @@ class chain(_Compound):
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
         app = options.pop("app", None)
-        members = _flat_chain(_compound_options(tasks, options), app)
+        members = _flat_chain(_members(tasks), app)
         super().__init__("celery.chain", (), {"tasks": members}, options, app=app)
         self.subtask_type = "chain"
 
@@ -240,7 +239,7 @@ class group(_Compound):
         app = options.pop("app", None)
         if len(tasks) == 1 and isinstance(tasks[0], group):
             tasks = (tasks[0].tasks,)
-        members = [maybe_signature(t, app=app) for t in _compound_options(tasks, options)]
+        members = [maybe_signature(t, app=app) for t in _members(tasks)]
         for member in members:
             if not isinstance(member, Signature):
                 raise TypeError(f"a group holds signatures, got {member!r}: use task.s(...)")
@@ -391,96 +390,6 @@ class group(_Compound):
 def chord(header: Any, body: Any = None, **options: Any) -> NoReturn:
     """Refuse: a task that waits for a whole group is not there yet."""
     raise ImproperlyConfigured(NEEDS_CHORD)
-
-
-class _Mapped(Signature):
-    """One message that runs a task over many items."""
-
-    _task_name = ""
-    _kind = ""
-
-    def __init__(self, task: Any, it: Iterable[Any], **options: Any) -> None:
-        app = options.pop("app", None)
-        member = maybe_signature(task, app=app)
-        super().__init__(
-            self._task_name, (), {"task": member, "it": list(it)}, options, app=app, immutable=True
-        )
-        self.subtask_type = self._kind
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any], app: Any = None) -> Signature:
-        kwargs = fields["kwargs"]
-        return cls(kwargs["task"], kwargs["it"], app=app, **fields.get("options") or {})
-
-    def apply_async(
-        self,
-        args: Any = None,
-        kwargs: Mapping[str, Any] | None = None,
-        route_name: str | None = None,
-        **options: Any,
-    ) -> Any:
-        # Goes where the mapped task would go: a worker that runs map but not it is no use.
-        merged = {**self.options, **{k: v for k, v in options.items() if v is not None}}
-        return self.app.send_task(
-            self.task, (), self.kwargs, route_name=self.kwargs["task"]["task"], **merged
-        )
-
-    def __repr__(self) -> str:
-        task, it = self.kwargs["task"], self.kwargs["it"]
-        return f"[{task['task']}({'*' if self._kind == 'xstarmap' else ''}x) for x in {it!r}]"
-
-
-@Signature.register_type("xmap")
-class xmap(_Mapped):
-    """A task called with each item in turn, in one message; the value is the list of values."""
-
-    _task_name = "celery.map"
-    _kind = "xmap"
-
-
-@Signature.register_type("xstarmap")
-class xstarmap(_Mapped):
-    """As xmap, each item unpacked into arguments."""
-
-    _task_name = "celery.starmap"
-    _kind = "xstarmap"
-
-
-@Signature.register_type("chunks")
-class chunks(Signature):
-    """Many argument lists, `n` to a message; sends a group of xstarmap."""
-
-    def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
-        app = options.pop("app", None)
-        member = maybe_signature(task, app=app)
-        kwargs = {"task": member, "it": list(it), "n": n}
-        super().__init__("celery.chunks", (), kwargs, options, app=app, immutable=True)
-        self.subtask_type = "chunks"
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any], app: Any = None) -> Signature:
-        kwargs = fields["kwargs"]
-        return cls(
-            kwargs["task"], kwargs["it"], kwargs["n"], app=app, **fields.get("options") or {}
-        )
-
-    def __call__(self, **options: Any) -> Any:
-        return self.apply_async(**options)
-
-    def apply_async(
-        self,
-        args: Any = None,
-        kwargs: Mapping[str, Any] | None = None,
-        route_name: str | None = None,
-        **options: Any,
-    ) -> Any:
-        return self.group().apply_async(**{**self.options, **options})
-
-    def group(self) -> Any:
-        """Return the group that is sent."""
-        task, items = self.kwargs["task"], iter(self.kwargs["it"])
-        parts = iter(lambda: list(itertools.islice(items, self.kwargs["n"])), [])
-        return group((xstarmap(task, part, app=self._app) for part in parts), app=self._app)
 
 
 def _without_repeated_module(first: Signature, text: str) -> str:

@@ -6,20 +6,19 @@ A task is bound to one app, which is handed in and never imported.
 from __future__ import annotations
 
 import importlib
-import inspect
-import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, ParamSpec, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, ParamSpec, TypeVar
 from uuid import uuid4
 
 from .. import current
 from ..errors import BrokerConnectionError, MaxRetriesExceededError, Reject, Retry
 from ..messaging.producer import Producer, gather
-from .canvas import chunks, xmap, xstarmap
 from .context import Context
+from .maps import chunks, xmap, xstarmap
 from .metas import MetaWriter
 from .result import AsyncResult
+from .retrying import arguments_again, raise_with_context
 from .signature import Signature
 
 P = ParamSpec("P")
@@ -223,7 +222,10 @@ class Task(Generic[P, R]):
                 self, args, kwargs, options, through_serializer=True
             )
             return result
-        return send_call(calling, self.name, args, kwargs, options, self.AsyncResult, self)
+        options["task_type"] = self
+        departure = depart(calling, options)
+        departure.producer.send(self.name, args, kwargs, options)
+        return departed(departure, self.AsyncResult(departure.task_id))
 
     def _call_options(self) -> dict[str, Any]:
         """Return the task's attributes that go along with every call; found out once."""
@@ -365,7 +367,7 @@ class Task(Generic[P, R]):
         """
         request = self.request
         if request.called_directly:
-            _raise_with_context(exc or Retry("Task can be retried", None))
+            raise_with_context(exc or Retry("Task can be retried", None))
         retries = (request.retries or 0) + 1
         if max_retries is not None:
             request._retry_limit = max_retries  # for autoretry, which may catch what we raise
@@ -373,13 +375,13 @@ class Task(Generic[P, R]):
         if eta is None and countdown is None:
             countdown = self.default_retry_delay
         if request.args or request.kwargs:
-            args, kwargs = _arguments_again(self, request, args, kwargs)
+            args, kwargs = arguments_again(self, request, args, kwargs)
         again = self.signature_from_request(
             request, args, kwargs, countdown=countdown, eta=eta, retries=retries, **options
         )
         if limit is not None and retries > limit:
             if exc is not None:
-                _raise_with_context(exc)
+                raise_with_context(exc)
             raise self.MaxRetriesExceededError(
                 f"Can't retry {self.name}[{request.id}] args:{again.args} kwargs:{again.kwargs}",
                 task_args=again.args,
@@ -470,29 +472,27 @@ class Task(Generic[P, R]):
         return _task_named, (self.name, type(self).__module__)
 
 
-def send_call(
-    calling: Calling,
-    name: str,
-    args: Any,
-    kwargs: Mapping[str, Any] | None,
-    options: dict[str, Any],
-    result_class: Callable[[str], AsyncResult],
-    task: Any = None,
-) -> AsyncResult:
-    """Send a call of the task `name`, as a child of the task that runs here, if one does.
+class Departure(NamedTuple):
+    """A call on its way out: with what it is sent, and for whom (the task that runs here)."""
 
-    `options` are used up; among them may be the producer or the connection to send it with.
+    producer: Producer
+    task_id: str
+    caller: tuple[Any, Any] | None
+    ignored: bool
+
+
+def depart(calling: Calling, options: dict[str, Any]) -> Departure:
+    """Complete the options of a call: its id, and whose child it is.
+
+    Takes out of them the producer or the connection it is to be sent with.
     """
     producer: Producer = options.pop("producer", None) or calling.producer
     connection = options.pop("connection", None)
     if connection is not None:
         producer = producer.using(connection)
-    task_id = options.get("task_id") or str(uuid4())
-    options["task_id"] = task_id
-    options["task_type"] = task
-    ignored = options.get("ignore_result")
-    keep_trail = options.pop("add_to_parent", True)
-    caller = current.calling_task()
+    task_id = options["task_id"] = options.get("task_id") or str(uuid4())
+    keeps_trail = options.pop("add_to_parent", True) is not False
+    caller = current.calling_task() if current.running.get() else None
     if caller is not None:
         request = caller[1]
         if not options.get("root_id"):
@@ -501,45 +501,17 @@ def send_call(
             options["parent_id"] = request.id
         if calling.inherit_priority and options.get("priority") is None:
             options["priority"] = (request.delivery_info or {}).get("priority")
-    producer.send(name, args, kwargs, options)
-    result = result_class(task_id)
-    if ignored:
+    ignored = bool(options.get("ignore_result"))
+    return Departure(producer, task_id, caller if keeps_trail else None, ignored)
+
+
+def departed(departure: Departure, result: AsyncResult) -> AsyncResult:
+    """Return the result object of a call that was sent, noted as a child of its caller."""
+    if departure.ignored:
         result.ignored = True
-    if caller is not None and keep_trail is not False:
-        caller[0].add_trail(result)
+    if departure.caller is not None:
+        departure.caller[0].add_trail(result)
     return result
-
-
-def _arguments_again(task: Any, request: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Return the arguments of a retry that was given only some of them.
-
-    New positional ones replace keyword arguments of the same parameters, and the other way round.
-    """
-    if (args is None) == (kwargs is None):
-        return args, kwargs
-    parameters = [
-        p
-        for p in inspect.signature(task.run).parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    by_name = [p.name if p.kind is p.POSITIONAL_OR_KEYWORD else None for p in parameters]
-    if args is not None:
-        taken = set(by_name[: len(args)])
-        return args, {k: v for k, v in (request.kwargs or {}).items() if k not in taken}
-    given = dict(kwargs)
-    old = list(request.args or ())
-    for position, name in enumerate(by_name[: len(old)]):
-        if name in given:
-            old[position] = given.pop(name)
-    return old, given
-
-
-def _raise_with_context(exc: BaseException) -> NoReturn:
-    """Raise `exc`; the exception that is being handled, if another one, is its cause."""
-    handled = sys.exc_info()[1]
-    if handled is None or handled is exc:
-        raise exc
-    raise exc from handled
 
 
 def _task_named(name: str, module: str | None) -> Any:

@@ -16,7 +16,8 @@ MAX_LENGTH = 1024
 _DEEPEST = 200
 _SETS = (set, frozenset)
 _CONTAINERS = (tuple, list, dict, set, frozenset)
-_PLAIN = frozenset({int, float, bool, type(None)})
+#: Types whose text is that of `repr`, and short.
+PLAIN = frozenset({int, float, bool, type(None)})
 
 
 class _Full(Exception):
@@ -28,7 +29,7 @@ def saferepr(value: Any, max_length: int | None = MAX_LENGTH, max_levels: int = 
 
     Containers nested deeper than `max_levels` (0: any depth) show as `[...]`.  Never raises.
     """
-    if type(value) is tuple and _PLAIN.issuperset(map(type, value)):
+    if type(value) is tuple and PLAIN.issuperset(map(type, value)):
         # Most calls: one tenth of the time.
         text = repr(value)
         if max_length is None or len(text) < max_length:
