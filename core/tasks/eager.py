@@ -103,7 +103,8 @@ def _run_steps(run: Run, app: Any) -> None:
             app.backend.store(run.results)
     finally:
         state = _STATES.get(run.kind, FAILURE)
-        signals.task_postrun.send(sender=task, retval=run.exc or run.value, state=state, **named)
+        value = run.value if run.exc is None else run.exc
+        signals.task_postrun.send(sender=task, retval=value, state=state, **named)
         current.pop_task()
 
 

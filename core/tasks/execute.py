@@ -68,7 +68,6 @@ class Executor:
         current.set_default_app(self.app)
         conf = self.app.conf
         self._accept = accepted_types(conf.accept_content)
-        self._tasks = self.app.tasks
         # A backend makes no connection before it is used: no task may ever ask for it.
         self._keeps = not isinstance(self.app.backend, DisabledBackend)
         self._deduplicates = bool(conf.worker_deduplicate_successful_tasks)
@@ -111,10 +110,10 @@ class Executor:
             delivery = (deliveries, redelivered, hard, soft, queue)
             if not self._begin(run, message, envelope, delivery):
                 return _outcome(run)
+            if self._deduplicates and self._done_before(run):
+                return _outcome(run)
             current.push_task(run.task, run.request)
             try:
-                if self._deduplicates and self._done_before(run):
-                    return _outcome(run)
                 self._announce(run)
                 perform(run)
                 self._endings.conclude(run)
@@ -157,7 +156,7 @@ class Executor:
     def _plan(self, run: Run, message: TaskMessage) -> Plan | None:
         """Return the plan of a task that runs for the first time here."""
         name = message.headers.task
-        task = self._tasks.get(name)
+        task = self.app.tasks.get(name)
         if task is None:
             assert name is not None
             run.kind, run.text = REJECTED, unregistered_text(name)
@@ -224,7 +223,7 @@ class Executor:
                     task=run.task,
                     args=request.args,
                     kwargs=request.kwargs,
-                    retval=run.exc or run.value,
+                    retval=run.value if run.exc is None else run.exc,
                     state=_STATES.get(run.kind, SUCCESS),
                 )
         finally:
