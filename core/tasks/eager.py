@@ -7,6 +7,7 @@ nothing is stored unless `task_store_eager_result` is set.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +47,9 @@ class InlineFollowers(Followers):
             rest = request.chain[:-1]
             request.children.append(step.apply((value,), chain=rest, **lineage))
         return []
+
+    def _rest_of_chain(self, request: Context) -> Iterator[Context]:
+        return iter(())  # nobody waits for what was never sent
 
     def _send_errbacks(self, errbacks: list[Any], request: Context) -> list[Any]:
         lineage = {"parent_id": request.id, "root_id": request.root_id or request.id}
@@ -100,7 +104,7 @@ def _run_steps(run: Run, app: Any) -> None:
         inherit = bool(app.conf.task_inherit_parent_priority)
         Endings(writer, InlineFollowers(app, writer, inherit)).conclude(run)
         if run.results:
-            app.backend.store(run.results)
+            task.backend.store(run.results)
     finally:
         state = _STATES.get(run.kind, FAILURE)
         value = run.value if run.exc is None else run.exc

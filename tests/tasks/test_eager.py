@@ -154,6 +154,16 @@ def test_eager_results_are_stored_only_when_asked(app: App) -> None:
     assert app.AsyncResult("kept").get(timeout=1) == 2
 
 
+def test_an_eager_failure_in_a_chain_marks_nothing_in_the_backend(app: App) -> None:
+    @app.task
+    def boom() -> None:
+        raise ValueError("bad")
+
+    boom.apply(chain=[{"task": boom.name, "options": {"task_id": "next"}}])
+
+    assert app.AsyncResult("next").state == "PENDING"
+
+
 def test_a_bare_retry_is_a_state_of_its_own(app: App) -> None:
     @app.task
     def bare() -> None:
