@@ -79,6 +79,9 @@ class Connection:
         self.timeout = timeout
         self._lock = threading.RLock()
         self._broker: Broker | None = None
+        # A broker that is opened again remembers what it was told last: a fetch whose answer was
+        # lost on the way is given back by the same object, so it is kept over a loss.
+        self._brokers: dict[str, Broker] = {}
         self._declared: set[str] = set()
         self._pid = os.getpid()
 
@@ -102,8 +105,8 @@ class Connection:
 
     def _forget_parent(self) -> None:
         """Leave the parent's line alone, with the lock that may be held in it."""
-        if self._broker is not None:
-            _inherited.append(self._broker)
+        _inherited.extend(self._brokers.values())
+        self._brokers = {}
         self._broker = None
         self._declared = set()
         self._lock = threading.RLock()
@@ -112,7 +115,10 @@ class Connection:
     def _connect(self, timeout: float) -> Broker:
         failure: BrokerConnectionError | None = None
         for position, url in enumerate(self.urls):
-            broker = open_broker(url, options=self.options, owner=self.owner)
+            broker = self._brokers.get(url)
+            if broker is None:
+                broker = open_broker(url, options=self.options, owner=self.owner)
+                self._brokers[url] = broker
             try:
                 broker.open(timeout)
             except BrokerConnectionError as exc:
