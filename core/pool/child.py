@@ -145,14 +145,21 @@ class Child:
         for signum in _ENDS:
             signal.signal(signum, self._on_end)
         signal.signal(signal.SIGUSR1, self._on_soft_limit)
-        os.register_at_fork(after_in_child=self._mark_stray)
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=_allow_ends, after_in_child=self._mark_stray
+        )
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def _before_fork(self) -> None:
+        # CPython forgets a signal that comes between the fork and its own clean-up after it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
 
     def _mark_stray(self) -> None:
         # A process that a task forked: no child of the pool, it ends as any process does.
         self.stray = True
         for signum in _ENDS:
             signal.signal(signum, signal.SIG_DFL)
+        _allow_ends()
 
     # Signals
 
@@ -285,6 +292,10 @@ class Child:
         except ConnectionError:
             # The parent is gone, and with it whoever would settle this request.
             os._exit(0)
+
+
+def _allow_ends() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
 
 
 def _die_with_parent(parent: int) -> None:
