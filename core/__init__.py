@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         app_or_default,
         current_app,
         current_task,
-        shared_task,
     )
     from .tasks.asyncresult import AsyncResult
     from .tasks.canvas import chain, chord, group, maybe_signature, signature
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from .tasks.joining import allow_join_result
     from .tasks.maps import chunks, xmap, xstarmap
     from .tasks.result import GroupResult, ResultSet
+    from .tasks.shared import shared_task
     from .tasks.signature import Signature
     from .tasks.task import Task
     from .wire import states
@@ -65,7 +65,7 @@ _PUBLIC = {
     "current_task": ".app",
     "group": ".tasks.canvas",
     "maybe_signature": ".tasks.canvas",
-    "shared_task": ".app",
+    "shared_task": ".tasks.shared",
     "signature": ".tasks.canvas",
     "xmap": ".tasks.maps",
     "xstarmap": ".tasks.maps",

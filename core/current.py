@@ -95,5 +95,5 @@ def calling_task() -> tuple[Any, Any] | None:
     """
     for one in reversed(running.get()):
         if not one[1].called_directly:
-            return one
+            return one[0], one[1]
     return None

@@ -25,7 +25,9 @@ def add_autoretry(task: Any, options: dict[str, Any]) -> None:
     wanted = _classes(option("autoretry_for", ()))
     if not wanted or "_plain_run" in vars(task):
         return
-    unwanted = (Ignore, Reject, Retry, *_classes(option("dont_autoretry_for", ())))
+    unwanted: tuple[type[BaseException], ...] = (
+        Ignore, Reject, Retry, *_classes(option("dont_autoretry_for", ())),
+    )  # fmt: skip
     retry_kwargs = dict(option("retry_kwargs", {}))
     factor = float(option("retry_backoff", False))
     longest = int(option("retry_backoff_max", 600))

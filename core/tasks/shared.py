@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar, overload
 
 from .. import current
 from ..proxies import Proxy
+from .task import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class SharedFunction(NamedTuple):
@@ -64,3 +68,37 @@ def shared_proxy(fun: Callable[..., Any], options: dict[str, Any]) -> Proxy:
         return app.tasks[name]
 
     return Proxy(find, __doc__=fun.__doc__, __module__=fun.__module__)
+
+
+@overload
+def shared_task(fun: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def shared_task(
+    *, bind: Literal[True], **options: Any
+) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+
+
+@overload
+def shared_task(**options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def shared_task(*args: Any, **options: Any) -> Any:
+    """Make a task of a function for every app; calls go to whichever app is current.
+
+    Options are those of `App.task`.
+    """
+
+    def make(fun: Callable[..., Any]) -> Any:
+        kept = {k: v for k, v in options.items() if k not in ("shared", "lazy", "filter")}
+        share(fun, kept)
+        task = shared_proxy(fun, kept)
+        chosen = options.get("filter")
+        return task if chosen is None else chosen(task)
+
+    if not args:
+        return make
+    if len(args) > 1 or not callable(args[0]):
+        raise TypeError(f"@shared_task takes a function, or options by keyword; got {args!r}")
+    return make(args[0])

@@ -461,7 +461,7 @@ class Task(Generic[P, R]):
 
     @property
     def __name__(self) -> str:
-        return type(self).__name__
+        return type(self).__name__  # type: ignore[return-value]  # the class's, not this
 
     def __repr__(self) -> str:
         app = self._app

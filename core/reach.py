@@ -1,0 +1,324 @@
+"""What an app reaches: broker, queues, results, workers; each built from its settings.
+
+The one place where settings become parts.  The parts are handed values and read no settings, so
+each is thrown away and built anew when a setting changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import random
+import threading
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Any, cast
+
+from .backends import Backend, open_backend
+from .brokers import Broker
+from .clock import LamportClock, local_zone, maybe_seconds, zone
+from .config import Settings
+from .errors import BackendError
+from .loader import default_database_path
+from .messaging.connection import Connection, split_urls
+from .messaging.mailbox import ClientMailbox
+from .messaging.producer import Producer, node_name, reply_queue
+from .messaging.routes import Queues, Router
+from .remote.control import Control
+from .report import broker_info, bug_report
+from .settings_urls import split_url
+from .tasks.task import Calling
+from .version import __version__
+from .wire.queues import Queue
+
+log = logging.getLogger("taskctl.app")
+
+#: What is worked out from settings, and thrown away when one changes.
+_FROM_SETTINGS = ("calling", "queues", "router", "control", "timezone", "annotations", "backend")
+#: Settings of the redis result backend, and the driver's names for them.
+_REDIS_OPTIONS = {
+    "redis_username": "username",
+    "redis_password": "password",
+    "redis_socket_timeout": "socket_timeout",
+    "redis_socket_connect_timeout": "socket_connect_timeout",
+    "redis_socket_keepalive": "socket_keepalive",
+}
+
+
+class Reach:
+    """The half of an app that faces outward.
+
+    `home` is the file in which the app was made, or None: the queue that needs no URL is there.
+    """
+
+    version = __version__
+
+    def __init__(self, home: str | None) -> None:
+        self.clock = LamportClock()
+        self.conf: Settings = None  # type: ignore[assignment]  # set by App
+        self._home = home
+        self._lock = threading.RLock()
+        self._open_connection: tuple[Any, Connection] | None = None
+        self._open_backend: tuple[Any, Backend] | None = None
+
+    def settings_changed(self) -> None:
+        """Throw away what was built from settings."""
+        for name in _FROM_SETTINGS:
+            self.__dict__.pop(name, None)
+
+    def close(self) -> None:
+        """Let go of all connections; using the app again opens them again."""
+        with self._lock:
+            if self._open_connection is not None:
+                self._open_connection[1].close()
+            if self._open_backend is not None:
+                self._open_backend[1].close()
+            self._open_connection = self._open_backend = None
+            self.settings_changed()
+
+    # --- time -----------------------------------------------------------------------------
+
+    @functools.cached_property
+    def timezone(self) -> tzinfo:
+        """The zone of times without an offset."""
+        if self.conf.timezone:
+            return zone(self.conf.timezone)
+        return UTC if self.conf.enable_utc else local_zone()
+
+    def now(self) -> datetime:
+        """Return the current time in the app's zone."""
+        return datetime.now(self.timezone)
+
+    # --- broker ---------------------------------------------------------------------------
+
+    def broker_url(self) -> str:
+        """Return the broker's URL, the first one if there are several."""
+        return self.broker_urls()[0]
+
+    def broker_urls(self) -> list[str]:
+        """Return the broker's URLs, in the order they are tried.
+
+        Without a setting it is a SQLite file beside the code of the app, where all processes of
+        one checkout meet.
+        """
+        conf = self.conf
+        urls = split_urls(conf.broker_write_url or ())
+        if not urls:
+            return [f"sqlite:///{default_database_path(self._home)}"]
+        if conf.broker_transport:
+            urls = [url if "://" in url else f"{conf.broker_transport}://{url}" for url in urls]
+        urls = [_over_tls(url, conf.broker_use_ssl) for url in urls]
+        return _in_order(urls, conf.broker_failover_strategy)
+
+    def broker_options(self) -> dict[str, Any]:
+        """Return the options of the broker, its TLS settings among them."""
+        conf = self.conf
+        options = dict(conf.broker_transport_options or {})
+        if isinstance(conf.broker_use_ssl, Mapping):
+            options.setdefault("ssl", dict(conf.broker_use_ssl))
+        return options
+
+    def connection(self, url: str | list[str] | None = None) -> Connection:
+        """Return a connection of the caller's own; it opens when it is used."""
+        return Connection(
+            url or self.broker_urls(),
+            options=self.broker_options(),
+            timeout=maybe_seconds(self.conf.broker_connection_timeout) or 4.0,
+        )
+
+    connection_for_read = connection_for_write = connection
+
+    def shared_connection(self) -> Connection:
+        """Return the connection that calls and commands of this app share."""
+        conf = self.conf
+        # Not the order of the URLs: a strategy may shuffle them anew each time.
+        key = (sorted(self.broker_urls()), self.broker_options(), conf.broker_connection_timeout)
+        with self._lock:
+            if self._open_connection is None or self._open_connection[0] != key:
+                if self._open_connection is not None:
+                    self._open_connection[1].close()
+                self._open_connection = (key, self.connection())
+            return self._open_connection[1]
+
+    # --- queues ---------------------------------------------------------------------------
+
+    @functools.cached_property
+    def queues(self) -> Queues:
+        """The queues that are known."""
+        conf = self.conf
+        return Queues(
+            conf.task_queues,
+            default=conf.task_default_queue,
+            default_exchange=conf.task_default_exchange,
+            default_exchange_type=conf.task_default_exchange_type,
+            default_routing_key=conf.task_default_routing_key,
+            default_type=conf.task_default_queue_type,
+            create_missing=conf.task_create_missing_queues,
+            create_missing_type=conf.task_create_missing_queue_type,
+            create_missing_exchange_type=conf.task_create_missing_queue_exchange_type,
+            max_priority=conf.task_queue_max_priority,
+        )
+
+    @functools.cached_property
+    def router(self) -> Router:
+        """What decides which queue a call goes to."""
+        return Router(self.conf.task_routes, self.queues)
+
+    def select_queues(
+        self,
+        queues: str | Iterable[str] | None = None,
+        exclude: str | Iterable[str] | None = None,
+    ) -> list[Queue]:
+        """Choose the queues a worker takes from, by name (commas part names); return them."""
+        return self.queues.select(_names(queues), _names(exclude))
+
+    def known_queue(self, name: str) -> Queue | None:
+        """Return a queue of the settings by name, or None."""
+        return self.queues.known(name)
+
+    def purge(self) -> int:
+        """Drop all waiting messages of the selected queues; return how many."""
+        names = [queue.name for queue in self.queues.selected]
+
+        def purge(broker: Broker) -> int:
+            return sum(broker.purge(name) for name in names)
+
+        return self.shared_connection().call(purge)
+
+    # --- calls ----------------------------------------------------------------------------
+
+    @functools.cached_property
+    def calling(self) -> Calling:
+        """What calls need: the producer, and the settings that change what a call is."""
+        conf = self.conf
+        producer = Producer(
+            self.shared_connection(),
+            self.router,
+            serializer=conf.task_serializer,
+            compression=conf.task_compression,
+            delivery_mode=conf.task_default_delivery_mode,
+            timezone=self.timezone,
+            retry=conf.task_publish_retry,
+            retry_policy=conf.task_publish_retry_policy,
+            publish_timeout=maybe_seconds(conf.broker_publish_timeout),
+            repr_levels=conf.task_repr_maxlevels,
+            owner=id(self),
+            clock=self.clock,
+            sent_events=conf.task_send_sent_event,
+            event_exchange=conf.event_exchange,
+            event_serializer=conf.event_serializer,
+        )
+        return Calling(producer, conf.task_always_eager, conf.task_inherit_parent_priority)
+
+    @property
+    def producer(self) -> Producer:
+        """What sends this app's calls."""
+        return self.calling.producer
+
+    @property
+    def oid(self) -> str:
+        """Name of the queue that results for this app and thread come to."""
+        return reply_queue(id(self))
+
+    thread_oid = oid
+
+    @property
+    def node_name(self) -> str:
+        """Name of this process as a sender."""
+        return node_name()
+
+    # --- results --------------------------------------------------------------------------
+
+    def backend_url(self) -> str | None:
+        """Return where results are kept; None if they are not.
+
+        Without a setting, an embedded broker keeps them; a redis one does not, as in Celery.
+        """
+        conf = self.conf
+        given = cast("str | None", conf.result_backend)
+        if not given:
+            broker = self.broker_url()
+            return broker if broker.startswith(("sqlite://", "memory://")) else None
+        if given == "redis":
+            given = split_url(
+                "redis", conf.redis_host or "localhost", conf.redis_port, None, None, conf.redis_db
+            )
+        return _over_tls(given, conf.redis_backend_use_ssl)
+
+    @functools.cached_property
+    def backend(self) -> Backend:
+        """The result backend, open; one that is away now is not missed before it is used."""
+        conf = self.conf
+        url = self.backend_url()
+        values: dict[str, Any] = {
+            "options": self._backend_options(url or ""),
+            "expires": maybe_seconds(conf.result_expires),
+            "failure_expires": maybe_seconds(conf.result_failure_expires),
+        }
+        with self._lock:
+            if self._open_backend is not None:
+                if self._open_backend[0] == (url, values):
+                    return self._open_backend[1]
+                self._open_backend[1].close()
+            made = open_backend(url, **values)
+            try:
+                made.open()
+            except BackendError as exc:
+                log.warning("%s; results are kept and found again once it is back", exc)
+            self._open_backend = ((url, values), made)
+            return made
+
+    def _backend_options(self, url: str) -> dict[str, Any]:
+        conf = self.conf
+        options = dict(conf.result_backend_transport_options or {})
+        if url.startswith("redis"):
+            for setting, name in _REDIS_OPTIONS.items():
+                if conf.value_set_for(setting):
+                    options.setdefault(name, conf[setting])
+            if isinstance(conf.redis_backend_use_ssl, Mapping):
+                options = {**conf.redis_backend_use_ssl, **options}
+        return options
+
+    # --- workers --------------------------------------------------------------------------
+
+    @functools.cached_property
+    def control(self) -> Control:
+        """Remote control of this app's workers."""
+        conf, connection = self.conf, self.shared_connection()
+        mailbox = ClientMailbox(
+            connection,
+            namespace=conf.control_exchange,
+            serializer=conf.task_serializer,
+            accept=conf.accept_content,
+            forward_clock=self.clock.forward,
+        )
+        return Control(connection, mailbox, self.purge)
+
+    def broker_info(self, url: str) -> dict[str, Any]:
+        """Return what a node's `stats` says of the broker it uses."""
+        others = [other for other in self.broker_urls() if other != url]
+        return broker_info(url, self.conf, others)
+
+    def bugreport(self) -> str:
+        """Return the text to put into a bug report; passwords are masked."""
+        return bug_report(self.version, self.broker_url(), self.backend_url(), self.conf.humanize())
+
+
+def _over_tls(url: str, wanted: Any) -> str:
+    """Return the URL that speaks TLS, if TLS is wanted of a redis server."""
+    return f"rediss://{url[8:]}" if wanted and url.startswith("redis://") else url
+
+
+def _in_order(urls: list[str], strategy: Any) -> list[str]:
+    """Return the URLs as `broker_failover_strategy` sorts them."""
+    if strategy in (None, "round-robin") or len(urls) < 2:
+        return urls
+    if strategy == "shuffle":
+        return random.sample(urls, len(urls))
+    return list(dict.fromkeys(itertools.islice(strategy(urls), 2 * len(urls))))
+
+
+def _names(given: str | Iterable[str] | None) -> list[str]:
+    parts = given.split(",") if isinstance(given, str) else list(given or ())
+    return [part.strip() for part in parts if part.strip()]
