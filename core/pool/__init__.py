@@ -10,7 +10,17 @@ from typing import Any
 from ..errors import ImproperlyConfigured
 from .base import Pool, PoolError, Running, Serve, Started, Work
 
-__all__ = ["NAMES", "Pool", "PoolError", "Running", "Serve", "Started", "Work", "open_pool"]
+__all__ = [
+    "NAMES",
+    "Pool",
+    "PoolError",
+    "Running",
+    "Serve",
+    "Started",
+    "Work",
+    "make_pool",
+    "open_pool",
+]
 
 log = logging.getLogger("taskctl.pool")
 
@@ -24,10 +34,10 @@ _POOLS = {
 NAMES = ("prefork", "solo", "threads")
 
 
-def open_pool(name: str, size: int, boot: Callable[[int], Serve], **options: Any) -> Pool:
-    """Return the pool of that name, open; `options` are those of `Pool`.
+def make_pool(name: str, size: int, boot: Callable[[int], Serve], **options: Any) -> Pool:
+    """Return the pool of that name, to be opened; `options` are those of `Pool`.
 
-    Raises ImproperlyConfigured for an unknown name, PoolError when it cannot start.
+    Raises ImproperlyConfigured for an unknown name.
     """
     if name not in _POOLS:
         choices = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
@@ -41,5 +51,14 @@ def open_pool(name: str, size: int, boot: Callable[[int], Serve], **options: Any
             "max tasks and max memory per child have no effect",
             pool.name,
         )
+    return pool
+
+
+def open_pool(name: str, size: int, boot: Callable[[int], Serve], **options: Any) -> Pool:
+    """Return the pool of that name, open.
+
+    Raises ImproperlyConfigured for an unknown name, PoolError when it cannot start.
+    """
+    pool = make_pool(name, size, boot, **options)
     pool.open()
     return pool

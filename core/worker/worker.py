@@ -22,7 +22,7 @@ from ..messaging.consumer import Consumer, Delivery
 from ..messaging.events import EventDispatcher
 from ..messaging.mailbox import NodeMailbox
 from ..messaging.nodes import Registration, new_owner
-from ..pool import open_pool
+from ..pool import make_pool
 from ..pool.base import Started
 from ..signals import (
     celeryd_after_setup,
@@ -126,7 +126,7 @@ class Worker:
             facts=lambda: {"active": len(self.pool.running()), "processed": self.totals.done},
         )
         childhood = Childhood(app, self.hostname, self.signals, options.extras)
-        self.pool = open_pool(
+        self.pool = make_pool(
             options.pool,
             options.concurrency,
             childhood.boot,
