@@ -298,6 +298,8 @@ _COMMANDS: dict[str, Callable[[Line], int]] = {
 class _Multi(click.Command):
     """Hands its words on as they are: the grammar of multi is not click's."""
 
+    takes_raw_words = True
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.params["argv"] = list(args)
         return []

@@ -1,0 +1,96 @@
+"""The app that a command works for, found as the global options say."""
+
+from __future__ import annotations
+
+import os
+
+from taskctl.core.app import App
+from taskctl.core.config import Origin
+from taskctl.core.loader import find_app, import_object, is_missing
+
+from .context import Context
+from .failures import usage
+
+#: Names that Celery reads in the environment, and every other program uses too.
+_BARE = {"APP": "TASKCTL_APP", "BROKER_URL": "TASKCTL_BROKER_URL"}
+#: Modules of settings that an app without a module of its own takes, if they are there.
+_CONFIG_MODULES = ("taskctlconfig", "celeryconfig")
+
+
+def user_app(context: Context) -> App:
+    """Return the user's app, imported; without a name for it the default app.
+
+    Raises AppNotFound.
+    """
+    _export_config(context)
+    spec = context.app_spec
+    app = _default_app(context) if spec is None else _find(spec)
+    _apply(context, app)
+    return app
+
+
+def client_app(context: Context) -> App:
+    """Return an app to talk to workers with.
+
+    The user's own is imported only if nothing else says where the broker is.
+    """
+    if not _broker_is_known(context):
+        return user_app(context)
+    _export_config(context)
+    app = App("taskctl", set_as_current=False)
+    _apply(context, app)
+    return app
+
+
+def _find(spec: str) -> App:
+    found = find_app(spec, is_app=lambda thing: isinstance(thing, App))
+    if not isinstance(found, App):
+        raise usage(
+            f"{spec!r} is an app of Celery's own class, not of taskctl's",
+            "in its module write: from taskctl import Celery",
+        )
+    return found
+
+
+def _broker_is_known(context: Context) -> bool:
+    given = context.get("broker", "TASKCTL_BROKER_URL", "CELERY_BROKER_URL")
+    return bool(given or context.project().get("broker_url"))
+
+
+def _default_app(context: Context) -> App:
+    """Return the app of a folder without one: with its settings module, if it has one."""
+    for bare, ours in _BARE.items():
+        if bare in os.environ:
+            context.note(f"{bare} in the environment is not read; did you mean {ours}?")
+    app = App("default", set_as_current=False)
+    if not (os.environ.get("TASKCTL_CONFIG_MODULE") or os.environ.get("CELERY_CONFIG_MODULE")):
+        _take_config_module(app)
+    app.set_default()
+    return app
+
+
+def _take_config_module(app: App) -> None:
+    for name in _CONFIG_MODULES:
+        try:
+            app.config_from_object(import_object(name))
+            return
+        except ImportError as exc:
+            if not is_missing(exc, name):
+                raise usage(f"cannot import {name!r}: {exc}", "see the traceback with -v") from exc
+
+
+def _export_config(context: Context) -> None:
+    """Name the settings module in the environment, where an app without one looks."""
+    if module := context.options.get("config"):
+        os.environ["TASKCTL_CONFIG_MODULE"] = str(module)
+
+
+def _apply(context: Context, app: App) -> None:
+    """Let the command line win over what the app says."""
+    if module := context.options.get("config"):
+        app.config_from_object(str(module))
+    if broker := context.options.get("broker"):
+        urls = {key: broker for key in ("broker_url", "broker_read_url", "broker_write_url")}
+        app.conf.override(urls, Origin("cli", "-b"))
+    if backend := context.options.get("result_backend"):
+        app.conf.override({"result_backend": backend}, Origin("cli", "--result-backend"))

@@ -1,0 +1,63 @@
+"""Commands whose help is one line, examples to paste, and options under headings.
+
+A command of ours is a `Command` (or a `Group` of them) rather than click's own; apart from its
+help it is the same. Options bear their heading in `group`, see `Option`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+#: Heading of options that name none.
+OPTIONS = "Options"
+
+
+class Option(click.Option):
+    """A click option with a heading in help."""
+
+    def __init__(self, names: Sequence[str], *, group: str = OPTIONS, **settings: Any) -> None:
+        super().__init__(list(names), **settings)
+        self.group = group
+
+
+class _Help(click.Command):
+    """Draws help; `examples` are command lines without the prompt."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.examples = examples
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        write_examples(formatter, self.examples)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options heading by heading, in the order the headings first appear."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if (record := param.get_help_record(ctx)) is not None:
+                sections.setdefault(getattr(param, "group", OPTIONS), []).append(record)
+        for heading in sorted(sections, key=lambda name: name == "Global options"):
+            with formatter.section(heading):
+                formatter.write_dl(sections[heading])
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+
+class Command(_Help):
+    """One command."""
+
+
+class Group(_Help, click.Group):
+    """A command that has commands."""
+
+
+def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
+    """Write command lines that can be pasted."""
+    if examples:
+        formatter.write_paragraph()
+        for example in examples:
+            formatter.write(f"  $ {example}\n")

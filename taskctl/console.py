@@ -1,0 +1,226 @@
+"""Where output goes and what it looks like: data on stdout, talk on stderr.
+
+A command asks for a Console and hands it plain rows or documents; the format decides.
+Formats: table, wide, plain, name, json, jsonl, celery.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from taskctl.core.redact import mask_text
+
+from .failures import usage
+from .tables import GAP, Column, Row, lay_out
+
+FORMATS = ("table", "wide", "plain", "name", "json", "jsonl", "celery")
+
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34", "bold": "1", "dim": "2"}
+#: Colours of words in a column whose key is `state` or `result`.
+WORDS = {
+    "ok": "green", "ready": "green", "busy": "yellow", "starting": "yellow", "stopping": "yellow",
+    "quiet": "yellow", "stuck": "red", "silent": "red", "error": "red", "FAIL": "red",
+}  # fmt: skip
+
+
+class Console:
+    """Draws for one command, in one format.
+
+    `celery_json` is set if `-j` asked for JSON in the shape Celery prints it.
+    """
+
+    def __init__(
+        self,
+        format: str,
+        *,
+        celery_json: bool = False,
+        colour: bool = False,
+        quiet: bool = False,
+        header: bool = True,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+    ) -> None:
+        self.format = format
+        self.celery_json = celery_json
+        self.colour = colour
+        self.quiet = quiet
+        self.header = header
+        self.out = out or sys.stdout
+        self.err = err or sys.stderr
+
+    # -- talk: stderr
+
+    def note(self, text: str) -> None:
+        """Say something on the side, unless quiet."""
+        self._talk(f"note: {text}")
+
+    def warn(self, text: str) -> None:
+        """Say that something is odd, unless quiet."""
+        self._talk(f"warning: {text}")
+
+    def summary(self, text: str) -> None:
+        """Say how it went, for people: in tables only, unless quiet."""
+        if self.format in ("table", "wide"):
+            self._talk(text)
+
+    def _talk(self, text: str) -> None:
+        if not self.quiet:
+            self.out.flush()
+            print(mask_text(text), file=self.err, flush=True)
+
+    # -- data: stdout
+
+    def line(self, text: str = "") -> None:
+        """Write one line as it is."""
+        print(text, file=self.out)
+
+    def json(self, document: Any) -> None:
+        """Write one JSON document."""
+        self.line(json.dumps(document, ensure_ascii=False, default=_plain))
+
+    def document(
+        self,
+        schema: str,
+        *,
+        ok: bool,
+        nodes: Mapping[str, Any] | None = None,
+        items: Sequence[Any] | None = None,
+        missing: Sequence[str] = (),
+        **more: Any,
+    ) -> None:
+        """Write the native document of a command; `schema` as `inspect.active`."""
+        held: dict[str, Any] = {"nodes": nodes} if items is None else {"items": items}
+        self.json(
+            {"schema": f"taskctl/{schema}/1", "at": now(), "ok": ok, **held,
+             "missing": list(missing), **more}
+        )  # fmt: skip
+
+    def rows(
+        self,
+        schema: str,
+        columns: Sequence[Column],
+        rows: Sequence[Row],
+        *,
+        ok: bool = True,
+        missing: Sequence[str] = (),
+        name: str = "",
+        wide: Sequence[Column] | None = None,
+    ) -> None:
+        """Draw a list in whatever format was asked for.
+
+        `name` is the key that `-o name` prints (the first column's by default); `wide` are the
+        columns of `-o wide`, if there are more than `columns`.
+        """
+        match self.format:
+            case "json":
+                self.document(schema, ok=ok, items=list(rows), missing=missing)
+            case "jsonl":
+                for row in rows:
+                    self.json(row)
+            case "name":
+                self._draw_names(name or columns[0].key, rows)
+            case "plain":
+                self._draw_plain(wide or columns, rows)
+            case "wide":
+                self._draw_table(wide or columns, rows, None)
+            case _:
+                self._draw_table(columns, rows, self.width())
+        self.out.flush()
+
+    def width(self) -> int | None:
+        """Return the columns of the terminal; None, unlimited, where there is none."""
+        if given := os.environ.get("COLUMNS", ""):
+            return int(given) if given.isdigit() and int(given) else None
+        return shutil.get_terminal_size().columns if self.out.isatty() else None
+
+    def _draw_names(self, key: str, rows: Sequence[Row]) -> None:
+        for name in dict.fromkeys(str(row[key]) for row in rows if row.get(key) is not None):
+            self.line(name)
+
+    def _draw_plain(self, columns: Sequence[Column], rows: Sequence[Row]) -> None:
+        if self.header:
+            self.line("\t".join(column.key for column in columns))
+        for row in rows:
+            self.line("\t".join(_raw(row.get(column.key)) for column in columns))
+
+    def _draw_table(
+        self, columns: Sequence[Column], rows: Sequence[Row], width: int | None
+    ) -> None:
+        layout = lay_out(columns, rows, width)
+        for number, cells in enumerate(layout.lines):
+            if number == 0 and not self.header:
+                continue
+            painted = [
+                self._paint_word(column, cell) if number else cell
+                for column, cell in zip(layout.columns, cells, strict=True)
+            ]
+            self.line(GAP.join(painted).rstrip())
+        if layout.dropped:
+            self.note(f"too narrow for {', '.join(layout.dropped)}; -o wide shows all")
+
+    def _paint_word(self, column: Column, cell: str) -> str:
+        if column.key not in ("state", "result"):
+            return cell
+        return self.paint(cell, WORDS.get(cell.strip(), ""))
+
+    def paint(self, text: str, colour: str) -> str:
+        """Return a text in a colour, if colours are wanted."""
+        if not self.colour or not colour:
+            return text
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def choose_format(asked: str | None, piped: str, allowed: Sequence[str] = FORMATS) -> str:
+    """Return the format: as asked, else `table` on a terminal and `piped` elsewhere.
+
+    Raises CommandError for one that does not exist, or not here.
+    """
+    chosen = asked or ("table" if sys.stdout.isatty() else piped)
+    if chosen not in FORMATS:
+        raise usage(f"-o {chosen}: choose from {', '.join(allowed)}")
+    if chosen not in allowed:
+        raise usage(f"-o {chosen} does not exist for this command: choose {', '.join(allowed)}")
+    return chosen
+
+
+def wants_colour(when: str | None, stream: TextIO) -> bool:
+    """Return whether to colour; `when` is what the options or TASKCTL_COLOR said."""
+    if when in ("always", "never"):
+        return when == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def now() -> str:
+    """Return the time of day as documents bear it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _raw(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        text = ",".join(value)
+    elif isinstance(value, list | dict | tuple):
+        text = json.dumps(value, ensure_ascii=False, default=_plain)
+    else:
+        text = str(value)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON makes of a value it does not know."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    return str(value)

@@ -1,0 +1,149 @@
+"""What the global options said, and how a command talks.
+
+One Context lives for one call of the program; click hands it to commands as `ctx.obj`
+(`@click.pass_obj`). The app they lead to is found by taskctl.apps, which costs more to import.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from taskctl.core.loader import read_project_file
+
+from .console import FORMATS, Console, choose_format, wants_colour
+from .failures import CommandError, usage
+
+
+class Context:
+    """The global options of one call; the last word of the command line wins.
+
+    `global_args` are the words in front of the command, for commands that hand them on.
+    """
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+        self.global_args: Sequence[str] = ()
+        self.verbose = 0
+        self._project: dict[str, Any] | None = None
+
+    def put(self, name: str, value: Any) -> None:
+        """Take in an option of the command line."""
+        if name == "verbose":
+            self.verbose += value
+        elif name == "no_color":
+            self.options["color"] = "never"
+        else:
+            self.options[name] = value
+            if name == "output":  # -o and -j are two words for one thing
+                self.options["json"] = False
+
+    def get(self, name: str, *variables: str) -> str | None:
+        """Return an option: command line, TASKCTL_ and CELERY_ variables, project file."""
+        if (given := self.options.get(name)) is not None:
+            return str(given)
+        for variable in variables:
+            if value := os.environ.get(variable):
+                return value
+        found = self.project().get(name)
+        return None if found is None else str(found)
+
+    def project(self) -> dict[str, Any]:
+        """Return what `[tool.taskctl]` or taskctl.toml says."""
+        if self._project is None:
+            self._project = read_project_file()
+        return self._project
+
+    # -- talk
+
+    @property
+    def quiet(self) -> bool:
+        """Whether notes, banner and summaries are unwanted."""
+        return bool(self.options.get("quiet")) or _is_true(
+            os.environ.get("TASKCTL_QUIET") or os.environ.get("CELERY_QUIET")
+        )
+
+    def note(self, text: str) -> None:
+        """Say something on the side, unless quiet."""
+        if not self.quiet:
+            print(f"note: {text}", file=sys.stderr)
+
+    @property
+    def color(self) -> str | None:
+        """When to colour, if anybody said so: auto, always or never."""
+        when = self.get("color", "TASKCTL_COLOR")
+        return when.lower() if when else None
+
+    def console(
+        self,
+        *,
+        piped: str = "plain",
+        formats: Sequence[str] = FORMATS,
+        celery_json: bool = False,
+        header: bool = True,
+    ) -> Console:
+        """Return the console of a command.
+
+        `piped` is its format where stdout is no terminal, `formats` those it can draw;
+        `celery_json`: it knows Celery's JSON, so `-j` asks for that rather than the native one.
+        """
+        json = bool(self.options.get("json"))
+        asked = "json" if json else self.get("output", "TASKCTL_OUTPUT")
+        return Console(
+            choose_format(asked, piped, formats),
+            celery_json=json and celery_json,
+            colour=wants_colour(self.color, sys.stdout),
+            quiet=self.quiet,
+            header=header,
+        )
+
+    def confirm(self, question: str, *, required: bool = False, force: bool = False) -> None:
+        """Ask on a terminal before something is destroyed; return if the answer is yes.
+
+        Without a terminal go on, unless an answer is `required`. Raises CommandError for a no.
+        """
+        policy = "never" if force or self.options.get("yes") else _confirm_policy()
+        if policy == "never":
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            if required or policy == "always":
+                raise usage(
+                    f"{question} needs an answer, and there is no terminal",
+                    "answer in advance with -y",
+                )
+            return
+        sys.stdout.flush()
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise CommandError("nothing was done", code="declined")
+
+    # -- places
+
+    def enter(self) -> None:
+        """Go to the working directory; called once, before a command runs."""
+        folder = self.get("workdir", "TASKCTL_WORKDIR", "CELERY_WORKDIR")
+        if not folder:
+            return
+        try:
+            os.chdir(os.path.expanduser(folder))
+        except OSError as exc:
+            raise usage(f"--workdir {folder}: {(exc.strerror or str(exc)).lower()}") from exc
+        self._project = None
+
+    @property
+    def app_spec(self) -> str | None:
+        """What names the app, if anything does."""
+        return self.get("app", "TASKCTL_APP", "CELERY_APP")
+
+
+def _confirm_policy() -> str:
+    policy = os.environ.get("TASKCTL_CONFIRM", "auto").lower()
+    if policy not in ("auto", "always", "never"):
+        raise usage(f"TASKCTL_CONFIRM={policy}: choose auto, always or never")
+    return policy
+
+
+def _is_true(text: str | None) -> bool:
+    return (text or "").strip().lower() not in ("", "0", "false", "no", "off")

@@ -1,0 +1,172 @@
+"""One call of the program: the group of commands, the global options, the errors.
+
+A command is a module of `taskctl.commands` with a click command named `command`; it is imported
+when it is called. Entry points of the group `taskctl.commands` add commands; one that bears the
+name of ours is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem, shell_complete
+
+from .command import write_examples
+from .complaints import complain
+from .context import Context
+from .core.version import __version__
+from .failures import INTERRUPTED, usage
+from .globals import equip, global_parameters
+
+#: Name of each command: its module in taskctl.commands, and one line of help.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "worker": ("worker", "Run a node in the foreground"),
+    "multi": ("multi", "Start, stop and restart several nodes on this host"),
+    "status": ("status", "Show how each node is"),
+    "inspect": ("inspect", "Ask running nodes what they do"),
+    "control": ("control", "Tell running nodes what to do"),
+    "config": ("config", "Show, explain and check settings"),
+    "call": ("call", "Send a task by its name"),
+    "result": ("result", "Show the result of a task"),
+    "purge": ("purge", "Delete all messages waiting in queues"),
+    "report": ("report", "Show versions, platform and settings"),
+    "completion": ("completion", "Print the completion script of a shell"),
+}
+
+COMPLETE_VARIABLE = "_TASKCTL_COMPLETE"
+#: What a shell says of a program that a closed pipe ended: 128 + SIGPIPE.
+BROKEN_PIPE = 141
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command line; return the exit code. Every error ends here."""
+    context = Context()
+    try:
+        code = _run(list(words), context)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at the end.
+        with open(os.devnull, "wb") as nothing, contextlib.suppress(OSError, ValueError):
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as exc:
+        return complain(exc, verbose=context.verbose)
+
+
+def _run(words: list[str], context: Context) -> int:
+    group = Program()
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        return shell_complete(group, {"obj": context}, "taskctl", COMPLETE_VARIABLE, instruction)
+    try:
+        with group.make_context("taskctl", words, obj=context) as ctx:
+            result = group.invoke(ctx)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    return result if isinstance(result, int) and not isinstance(result, bool) else 0
+
+
+class Program(click.Group):
+    """The commands of the table and of entry points, each imported when it is called."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "taskctl",
+            params=[*global_parameters(), _version_option()],
+            help="A distributed task queue, and the tools to operate it.",
+            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+            invoke_without_command=True,
+            no_args_is_help=False,
+            subcommand_metavar="COMMAND [OPTIONS] [ARGS]",
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        left = [*ctx._protected_args, *ctx.args]
+        ctx.obj.global_args = given[: len(given) - len(left)]
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if not ctx._protected_args and not ctx.args:
+            click.echo(ctx.get_help())
+            return 0
+        return super().invoke(ctx)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(plugins())]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        command: click.Command | None = None
+        if name in COMMANDS:
+            module = importlib.import_module(f"taskctl.commands.{COMMANDS[name][0]}")
+            command = module.command
+        elif (plugin := plugins().get(name)) is not None:
+            command = plugin.load()
+        return None if command is None else equip(command, name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        command = self.get_command(ctx, name)
+        if command is None:
+            raise unknown(name, self.list_commands(ctx), "command", "taskctl --help")
+        return name, command, args[1:]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, help) for name, (_, help) in COMMANDS.items()]
+        rows += [(name, f"from {_package(found)}") for name, found in sorted(plugins().items())]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        write_examples(formatter, ("taskctl -A proj worker -l INFO", "taskctl -A proj status"))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        items = [
+            CompletionItem(name, help=COMMANDS[name][1] if name in COMMANDS else None)
+            for name in self.list_commands(ctx)
+            if name.startswith(incomplete)
+        ]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def unknown(word: str, choices: Iterable[str], what: str, see: str) -> Exception:
+    """Return the error for a word that is not one of `choices`, with the nearest one."""
+    near = difflib.get_close_matches(word, list(choices), 1)
+    hint = f"did you mean: {near[0]}" if near else f"see: {see}"
+    return usage(f"no {what} {word!r}", hint)
+
+
+def plugins() -> dict[str, EntryPoint]:
+    """Return the commands that other packages add, by name."""
+    found = entry_points(group="taskctl.commands")
+    return {point.name: point for point in found if point.name not in COMMANDS}
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.value
+
+
+def _version_option() -> click.Option:
+    def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            click.echo(f"taskctl {__version__}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show,
+        help="print the version",
+    )  # fmt: skip
