@@ -38,8 +38,8 @@ class _Mapped(Signature):
     ) -> Any:
         # Goes where the mapped task would go: a worker that runs map but not it is no use.
         merged = {**self.options, **{k: v for k, v in options.items() if v is not None}}
-        return self.app.send_task(
-            self.task, (), self.kwargs, route_name=self.kwargs["task"]["task"], **merged
+        return self.type.apply_async(
+            (), self.kwargs, route_name=self.kwargs["task"]["task"], **merged
         )
 
     def __repr__(self) -> str:
