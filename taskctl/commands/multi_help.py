@@ -36,8 +36,8 @@ Options that are not multi's own go to each node. For some nodes only: -c:1 10, 
   -l:foo,bar DEBUG; numbers are positions, ranges go with a number of nodes. What stands
   after -- goes to each node as it is.
 
-Templates (--pidfile, --logfile, --statedb, --schedule, --health-file): %n short name,
-  %h and %p full name, %d host, %i and %I number of the child (left to the worker), %% percent.
+Templates (--pidfile, --logfile): %n short name, %h and %p full name, %d host,
+  %i and %I number of the child (left to the worker), %% percent.
 """
 
 

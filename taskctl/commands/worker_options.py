@@ -43,14 +43,12 @@ class Option:
         return self.kind != "flag"
 
 
-WORKER, POOL, QUEUE, FEATURES, BEAT, DAEMON, HEALTH = (
+WORKER, POOL, QUEUE, FEATURES, DAEMON = (
     "Worker options",
     "Pool options",
     "Queue options",
     "Features",
-    "Embedded beat options",
     "Daemon options",
-    "Health and metrics",
 )
 
 WORKER_OPTIONS: tuple[Option, ...] = (
@@ -64,14 +62,6 @@ WORKER_OPTIONS: tuple[Option, ...] = (
     ),
     Option(("-D", "--detach"), "flag", WORKER, "run in the background; return once ready"),
     Option(
-        ("-S", "--statedb"),
-        "path",
-        WORKER,
-        "file that keeps revoked tasks and the clock over restarts",
-        "FILE",
-        template=True,
-    ),
-    Option(
         ("-l", "--loglevel"),
         "choice",
         WORKER,
@@ -84,7 +74,7 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         ("-O", "--optimization"),
         "choice",
         WORKER,
-        "kept for Celery's sake; work always goes to an idle child",
+        "no effect, for Celery's sake: work goes to an idle child",
         "PROFILE",
         "default",
         ("default", "fair"),
@@ -146,22 +136,23 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         "never",
     ),
     Option(
-        ("--pool-start-method",),
-        "choice",
-        POOL,
-        "how children of prefork are made",
-        "METHOD",
-        "fork",
-        ("fork", "spawn"),
-    ),
-    Option(
         ("--purge", "--discard"), "flag", QUEUE, "first delete all messages waiting in the queues"
     ),
     Option(("-Q", "--queues"), "list", QUEUE, "consume these queues only", "LIST"),
     Option(("-X", "--exclude-queues"), "list", QUEUE, "consume all queues but these", "LIST"),
     Option(("-I", "--include"), "list", QUEUE, "import these modules too", "LIST"),
-    Option(("--without-gossip",), "flag", FEATURES, "do not listen to other workers' events"),
-    Option(("--without-mingle",), "flag", FEATURES, "do not ask other workers at the start"),
+    Option(
+        ("--without-gossip",),
+        "flag",
+        FEATURES,
+        "no effect, for Celery's sake: workers do not gossip",
+    ),
+    Option(
+        ("--without-mingle",),
+        "flag",
+        FEATURES,
+        "no effect, for Celery's sake: workers do not mingle",
+    ),
     Option(("--without-heartbeat",), "flag", FEATURES, "send no heartbeat events"),
     Option(
         ("--heartbeat-interval",), "int", FEATURES, "seconds between heartbeat events", "SECONDS"
@@ -169,16 +160,6 @@ WORKER_OPTIONS: tuple[Option, ...] = (
     Option(
         ("--autoscale",), "autoscale", FEATURES, "let the pool grow and shrink: 10,3", "MAX,MIN"
     ),
-    Option(("-B", "--beat"), "flag", BEAT, "run the periodic scheduler too, as one more process"),
-    Option(
-        ("-s", "--schedule-filename", "--schedule"),
-        "path",
-        BEAT,
-        "file in which beat remembers what ran",
-        "FILE",
-        template=True,
-    ),
-    Option(("--scheduler",), "text", BEAT, "class of the scheduler", "CLASS"),
     Option(
         ("-f", "--logfile"), "path", DAEMON, "log to this file", "FILE", "stderr", template=True
     ),
@@ -189,16 +170,6 @@ WORKER_OPTIONS: tuple[Option, ...] = (
     Option(("--gid",), "text", DAEMON, "become this group", "GROUP"),
     Option(("--umask",), "text", DAEMON, "umask for new files; octal if it begins with 0", "MASK"),
     Option(("--executable",), "path", DAEMON, "Python to detach with", "FILE"),
-    Option(
-        ("--health-file",),
-        "path",
-        HEALTH,
-        "write the node's health here, for `probe`",
-        "FILE",
-        template=True,
-    ),
-    Option(("--health-listen",), "text", HEALTH, "serve /livez and /readyz", "ADDR"),
-    Option(("--metrics-listen",), "text", HEALTH, "serve /metrics for Prometheus", "ADDR"),
 )
 
 GLOBAL = "Global options"
@@ -208,10 +179,8 @@ GLOBAL_OPTIONS: tuple[Option, ...] = (
     Option(("-A", "--app"), "text", GLOBAL, "the app: module, or module:attribute", "APP"),
     Option(("-b", "--broker"), "text", GLOBAL, "broker URL", "URL", "embedded SQLite"),
     Option(("--result-backend",), "text", GLOBAL, "result backend URL", "URL"),
-    Option(("--loader",), "text", GLOBAL, "loader class", "CLASS"),
     Option(("--config",), "text", GLOBAL, "module with settings", "MODULE"),
     Option(("--workdir",), "path", GLOBAL, "change to this folder first", "DIR"),
-    Option(("--skip-checks",), "flag", GLOBAL, "skip Django's system checks"),
     Option(("-C", "--no-color"), "flag", GLOBAL, "no colour"),
     Option(
         ("--color",),

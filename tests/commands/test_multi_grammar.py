@@ -260,7 +260,7 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",
 def test_values_and_passed_on_words_are_never_joined_split_or_expanded(
     values: list[str], rest: list[str]
 ) -> None:
-    spellings = ["--queues", "--include", "--scheduler", "--umask", "--app"][: len(values)]
+    spellings = ["--queues", "--include", "--gid", "--umask", "--app"][: len(values)]
     given_options = [f"{name}={value}" for name, value in zip(spellings, values, strict=True)]
 
     (node,) = nodes("w1", *given_options, "--", *rest)

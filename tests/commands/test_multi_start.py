@@ -20,7 +20,7 @@ HOST = socket.gethostname()
 
 
 def test_start_returns_when_every_node_is_ready(host: Host) -> None:
-    done = host.multi("start", "2", "--scheduler:2=slow-0.4", "-o", "json")
+    done = host.multi("start", "2", "--include:2=slow-0.4", "-o", "json")
 
     assert done.code == 0
     assert done.document["schema"] == "taskctl/multi.start/1"
@@ -33,7 +33,7 @@ def test_start_returns_when_every_node_is_ready(host: Host) -> None:
 
 
 def test_in_a_pipe_it_prints_celerys_lines(host: Host) -> None:
-    done = host.multi("start", "w1", "w2", "--scheduler:w2=die-78")
+    done = host.multi("start", "w1", "w2", "--include:w2=die-78")
 
     splash, *lines = done.out.splitlines()
     assert splash.startswith("taskctl multi v")
@@ -46,7 +46,7 @@ def test_in_a_pipe_it_prints_celerys_lines(host: Host) -> None:
 
 
 def test_a_node_that_dies_shows_its_exit_code_and_last_words(host: Host) -> None:
-    done = host.multi("start", "2", "--scheduler:2=die-3", "-o", "json")
+    done = host.multi("start", "2", "--include:2=die-3", "-o", "json")
 
     assert done.code == 1
     assert done.node("celery1")["state"] == "ready"
@@ -56,7 +56,7 @@ def test_a_node_that_dies_shows_its_exit_code_and_last_words(host: Host) -> None
 
 
 def test_the_last_words_of_a_dead_node_are_on_stderr(host: Host) -> None:
-    done = host.multi("start", "w1", "--scheduler=die-3")
+    done = host.multi("start", "w1", "--include=die-3")
 
     assert done.err.splitlines() == [
         "   | stand-in: broken as asked, die 3",
@@ -69,14 +69,14 @@ def test_only_the_words_of_this_start_are_shown(host: Host) -> None:
     (host.folder / "log").mkdir()
     (host.folder / "log" / "w1.log").write_text("of yesterday\n")
 
-    done = host.multi("start", "w1", "--scheduler=die-3")
+    done = host.multi("start", "w1", "--include=die-3")
 
     assert "of yesterday" not in done.err
     assert host.log("w1").startswith("of yesterday\nstand-in: broken")
 
 
 def test_a_node_that_says_why_it_fails_is_quoted(host: Host) -> None:
-    done = host.multi("start", "w1", "--scheduler=fail-78", "-o", "json")
+    done = host.multi("start", "w1", "--include=fail-78", "-o", "json")
 
     assert done.code == 1
     assert done.node("w1")["exit_code"] == 78
@@ -84,7 +84,7 @@ def test_a_node_that_says_why_it_fails_is_quoted(host: Host) -> None:
 
 
 def test_a_node_that_is_killed_while_booting_is_a_failure(host: Host) -> None:
-    done = host.multi("start", "w1", "--scheduler=crash", "-o", "json")
+    done = host.multi("start", "w1", "--include=crash", "-o", "json")
 
     assert done.code == 1
     assert done.node("w1")["exit_code"] == 137
@@ -92,7 +92,7 @@ def test_a_node_that_is_killed_while_booting_is_a_failure(host: Host) -> None:
 
 
 def test_a_node_that_is_not_ready_in_time_is_a_failure_and_lives_on(host: Host) -> None:
-    done = host.multi("start", "w1", "--scheduler=unready", "--ready-timeout=0.5", "-o", "json")
+    done = host.multi("start", "w1", "--include=unready", "--ready-timeout=0.5", "-o", "json")
 
     pid = done.node("w1")["pid"]
     assert done.code == 1
@@ -101,7 +101,7 @@ def test_a_node_that_is_not_ready_in_time_is_a_failure_and_lives_on(host: Host) 
 
 
 def test_nobody_waits_if_told_so(host: Host) -> None:
-    done = host.multi("start", "w1", "--scheduler=slow-20", "--no-wait", "-o", "json")
+    done = host.multi("start", "w1", "--include=slow-20", "--no-wait", "-o", "json")
 
     assert done.code == 0
     assert done.node("w1")["state"] == "spawned"
@@ -120,8 +120,8 @@ def test_a_node_that_runs_already_is_left_alone(host: Host) -> None:
 
 
 def test_nodes_boot_at_once_or_as_many_as_told(host: Host) -> None:
-    at_once = host.multi("start", "3", "--scheduler=slow-0.5", "-o", "json").document
-    in_turn = host.multi("start", "a", "b", "--scheduler=slow-0.3", "--parallel=1", "-o", "json")
+    at_once = host.multi("start", "3", "--include=slow-0.5", "-o", "json").document
+    in_turn = host.multi("start", "a", "b", "--include=slow-0.3", "--parallel=1", "-o", "json")
 
     assert max(node["ok"]["seconds"] for node in at_once["nodes"].values()) < 1.4
     assert in_turn.code == 0
@@ -297,7 +297,7 @@ def test_no_stand_in_outlives_its_test(host: Host) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_node_that_gives_up_root_owns_the_folders_made_for_it(host: Host) -> None:
-    done = host.multi("start", "w1", "--uid=1234", "--gid=77", "--scheduler=die-3")
+    done = host.multi("start", "w1", "--uid=1234", "--gid=77", "--include=die-3")
 
     assert done.code == 1
     for path in (host.folder / "run", host.folder / "log", host.folder / "log" / "w1.log"):

@@ -28,7 +28,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_stop_signals_and_returns(host: Host) -> None:
-    host.start("w1", "--scheduler=linger-30")
+    host.start("w1", "--include=linger-30")
     pid = host.pid("w1")
 
     done = host.multi("stop", "w1")
@@ -41,7 +41,7 @@ def test_stop_signals_and_returns(host: Host) -> None:
 
 @pytest.mark.parametrize("command", ["stopwait", "stop_verify"])
 def test_stopwait_returns_when_the_nodes_are_gone(host: Host, command: str) -> None:
-    host.start("w1", "w2", "--scheduler:w2=linger-0.4")
+    host.start("w1", "w2", "--include:w2=linger-0.4")
     pids = [host.pid("w1"), host.pid("w2")]
 
     done = host.multi(command, "w1", "w2", "-o", "json")
@@ -62,7 +62,7 @@ def test_another_signal_may_be_sent(host: Host) -> None:
 
 
 def test_a_wait_that_runs_out_is_exit_124_and_the_node_lives(host: Host) -> None:
-    host.start("w1", "--scheduler=deaf")
+    host.start("w1", "--include=deaf")
     pid = host.pid("w1")
 
     done = host.multi("stop", "w1", "--wait", "--timeout=0.3", "-o", "json")
@@ -73,7 +73,7 @@ def test_a_wait_that_runs_out_is_exit_124_and_the_node_lives(host: Host) -> None
 
 
 def test_what_does_not_stop_in_time_is_killed_if_told_so(host: Host) -> None:
-    host.start("w1", "--scheduler=deaf")
+    host.start("w1", "--include=deaf")
 
     done = host.multi("stopwait", "w1", "--timeout=0.3", "--then-kill", "-o", "json")
 
@@ -108,7 +108,7 @@ def test_a_recycled_pid_is_never_signalled(
 
 
 def test_kill_ends_nodes_that_are_deaf_and_tidies_up(host: Host) -> None:
-    host.start("w1", "--scheduler=deaf")
+    host.start("w1", "--include=deaf")
     pid = host.pid("w1")
 
     done = host.multi("kill", "w1")
@@ -198,7 +198,7 @@ def test_a_restart_to_another_pidfile_stops_the_node_at_the_old_one(host: Host) 
 def test_a_node_that_does_not_come_back_is_a_failure(host: Host) -> None:
     host.start("w1", "w2")
 
-    done = host.multi("restart", "w1", "w2", "--scheduler:w1=die-3", "-o", "json")
+    done = host.multi("restart", "w1", "w2", "--include:w1=die-3", "-o", "json")
 
     assert done.code == 1
     assert done.node("w1")["exit_code"] == 3
@@ -209,7 +209,7 @@ def test_a_rolling_restart_halts_at_the_first_that_does_not_come_back(host: Host
     host.start("a", "b", "c")
     pids = {name: host.pid(name) for name in "abc"}
 
-    done = host.multi("restart", "a", "b", "c", "--rolling", "--scheduler:b=die-3", "-o", "json")
+    done = host.multi("restart", "a", "b", "c", "--rolling", "--include:b=die-3", "-o", "json")
 
     assert done.code == 1
     assert done.node("a")["state"] == "ready"
@@ -221,7 +221,7 @@ def test_a_rolling_restart_halts_at_the_first_that_does_not_come_back(host: Host
 
 
 def test_a_second_restart_of_a_node_is_told_to_try_later(host: Host) -> None:
-    host.start("w1", "--scheduler=linger-30")
+    host.start("w1", "--include=linger-30")
     with subprocess.Popen(
         host.command("restart", "w1"),
         env=host.env,
@@ -344,7 +344,7 @@ def test_names_alone_are_for_xargs(host: Host) -> None:
 
 def test_a_killed_multi_leaves_its_nodes_running(host: Host) -> None:
     with subprocess.Popen(
-        host.command("start", "w1", "--scheduler=slow-0.5"),
+        host.command("start", "w1", "--include=slow-0.5"),
         env=host.env,
         cwd=host.folder,
         stdout=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """A node without a broker: the pidfile, the ready pipe and the signals of a worker, no more.
 
-Run by `taskctl multi --cmd`. `--scheduler` says how it behaves:
+Run by `taskctl multi --cmd`. `--include` says how it behaves:
 `die-N` ends with exit N at once, with words on stderr; `fail-N` says why on the ready pipe;
 `slow-S` takes S seconds to be ready; `deaf` ignores TERM; `linger-S` takes S seconds to end;
 `unready` never gets ready; `crash` kills itself while booting.
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     claim_ready_pipe()
     started = time.monotonic()
     options = dict(word.split("=", 1) for word in argv if word.startswith("--") and "=" in word)
-    verb, _, number = options.get("--scheduler", "").partition("-")
+    verb, _, number = options.get("--include", "").partition("-")
     ended = []
     signal.signal(signal.SIGTERM, lambda *_: None if verb == "deaf" else ended.append("TERM"))
     signal.signal(signal.SIGINT, lambda *_: ended.append("INT"))
