@@ -119,11 +119,11 @@ class Reach:
             options.setdefault("ssl", dict(conf.broker_use_ssl))
         return options
 
-    def connection(self, url: str | list[str] | None = None) -> Connection:
+    def connection(self, url: str | list[str] | None = None, **options: Any) -> Connection:
         """Return a connection of the caller's own; it opens when it is used."""
         return Connection(
             url or self.broker_urls(),
-            options=self.broker_options(),
+            options={**options, **self.broker_options()},
             timeout=maybe_seconds(self.conf.broker_connection_timeout) or 4.0,
         )
 
@@ -132,13 +132,17 @@ class Reach:
     def shared_connection(self) -> Connection:
         """Return the connection that calls and commands of this app share."""
         conf = self.conf
+        limit = maybe_seconds(conf.broker_publish_timeout)
         # Not the order of the URLs: a strategy may shuffle them anew each time.
-        key = (sorted(self.broker_urls()), self.broker_options(), conf.broker_connection_timeout)
+        urls = self.broker_urls()
+        key = (sorted(urls), self.broker_options(), conf.broker_connection_timeout, limit)
         with self._lock:
             if self._open_connection is None or self._open_connection[0] != key:
                 if self._open_connection is not None:
                     self._open_connection[1].close()
-                self._open_connection = (key, self.connection())
+                # A server that hangs must not hold a caller longer than the caller will wait.
+                patience = {"socket_timeout": limit} if limit and "redis" in urls[0][:6] else {}
+                self._open_connection = (key, self.connection(urls, **patience))
             return self._open_connection[1]
 
     # --- queues ---------------------------------------------------------------------------
