@@ -16,12 +16,11 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any, cast
 
 from .backends import Backend, open_backend
-from .brokers import Broker
 from .clock import LamportClock, local_zone, maybe_seconds, zone
 from .config import Settings
 from .errors import BackendError
 from .loader import default_database_path
-from .messaging.connection import Connection, split_urls
+from .messaging.connection import Broker, Connection, split_urls
 from .messaging.mailbox import ClientMailbox
 from .messaging.producer import Producer, node_name, reply_queue
 from .messaging.routes import Queues, Router

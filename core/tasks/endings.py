@@ -147,8 +147,8 @@ class Endings:
             results, publications = self.followers.after_failure(request, exc, einfo.traceback)
             run.results.extend(results)
             run.publications.extend(publications)
-        if run.describe:
-            run.text = saferepr(exc, TEXT_LENGTH)
+        # Errors are logged at any level, so their text is always wanted.
+        run.text = saferepr(exc, TEXT_LENGTH)
         if run.plan.on_failure is not None:
             hook = run.plan.on_failure
             self._hook(run, hook, exc, request.id, request.args, request.kwargs, einfo)
@@ -196,8 +196,7 @@ class Endings:
         if run.stores_errors and not run.requeue:
             text = ExceptionInfo(reject).traceback
             run.results.append(self.writer.write(run.request, FAILURE, reject, text))
-        if run.describe:
-            run.text = saferepr(reject, TEXT_LENGTH)
+        run.text = saferepr(reject, TEXT_LENGTH)
 
     # --- the user's hooks ---------------------------------------------------------------------
 

@@ -98,8 +98,8 @@ class Executor:
 
         `hard` and `soft` are the time limits in force, which the request shows; the pool
         enforces them.  `deliveries` is how often the message came to a worker that was lost with
-        it.  Without `describe` the outcome's texts stay empty.  The outcome's `request` is 0: the
-        pool knows the number.
+        it.  Without `describe` only failures and rejections bear texts.  The outcome's `request`
+        is 0: the pool knows the number.
         """
         interrupts.forbid()  # until the user's code runs: a soft limit must not strike ours
         run = Run(describe)
@@ -290,7 +290,7 @@ def _outcome(run: Run) -> Outcome:
         expected=run.expected,
     )
     if exc is not None:
-        if run.describe and run.einfo is not None:
+        if run.einfo is not None and (run.describe or run.kind == FAILED):
             outcome.traceback = run.einfo.traceback
         # The frames hold the task's local variables, and this run: they would live until the
         # next garbage collection.

@@ -53,7 +53,7 @@ def room(name: str) -> str:
         return "face"
     if parts[2] in ROOMS:
         return parts[2]
-    return "app" if parts[2] == "app" else "ground"
+    return "app" if parts[2] in APP else "ground"
 
 
 #: Floor of each room; imports point down.  See the design in docs/architecture.md.
@@ -71,6 +71,8 @@ FLOORS = {
     "worker": 7,
     "cli": 9,
 }
+#: The face a user holds, in three files.
+APP = {"app", "assembly", "reach"}
 ROOMS = {room for room in FLOORS if room not in ("ground", "app", "face", "cli")}
 #: What a room may import besides itself and the ground.
 ALLOWED = {
@@ -85,5 +87,5 @@ ALLOWED = {
     "pool": {"tasks", "wire"},
     "face": {"app", "tasks", "wire", "remote"},
     "worker": {"pool", "app", "messaging", "remote", "wire", "tasks", "backends"},
-    "cli": {"face", "worker", "remote", "ground"},
+    "cli": {"face", "app", "worker", "remote", "ground"},
 }
