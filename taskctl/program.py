@@ -24,7 +24,7 @@ from .complaints import complain
 from .context import Context
 from .core.version import __version__
 from .failures import INTERRUPTED, usage
-from .globals import equip, global_parameters
+from .global_options import equip, global_parameters
 
 #: Name of each command: its module in taskctl.commands, and one line of help.
 COMMANDS: dict[str, tuple[str, str]] = {

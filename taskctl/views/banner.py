@@ -1,0 +1,88 @@
+"""What a worker says of itself at its start: five lines on a terminal, one in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskctl.tables import number, seconds, up
+
+#: How many task names the banner shows.
+_NAMES = 8
+
+
+def banner(facts: Mapping[str, Any]) -> list[str]:
+    """Return the lines for a terminal."""
+    return [
+        f"taskctl {facts['version']} · {facts['node']} · pid {facts['pid']} "
+        f"· Python {facts['python']}",
+        f"  app      {facts['app']}, {_tasks(facts['tasks'])}",
+        f"  broker   {facts['broker']}{_note(facts['broker_from'])}",
+        f"  results  {_results(facts)}",
+        f"  pool     {_pool(facts)}",
+        f"  queues   {' · '.join(_queue(queue) for queue in facts['queues'])}",
+    ]
+
+
+def log_line(facts: Mapping[str, Any]) -> str:
+    """Return the same as one line."""
+    queues = ",".join(queue["name"] for queue in facts["queues"])
+    return (
+        f"taskctl {facts['version']} node={facts['node']} pid={facts['pid']} "
+        f"python={facts['python']} app={facts['app']} tasks={len(facts['tasks'])} "
+        f"broker={facts['broker']} results={facts['results'] or 'off'} "
+        f"pool={facts['pool']} children={facts['children']} prefetch={facts['prefetch']} "
+        f"queues={queues}"
+    )
+
+
+def _tasks(names: Sequence[str]) -> str:
+    if not names:
+        return "no tasks: name their modules with -I, or the setting include"
+    shown = " ".join(names[:_NAMES])
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return f"{len(names)} task{'s' if len(names) != 1 else ''}: {shown}{more}"
+
+
+def _note(origin: str) -> str:
+    return f" ({origin})" if origin else ""
+
+
+def _results(facts: Mapping[str, Any]) -> str:
+    if facts["results"] is None:
+        return "not kept; name a place with the setting result_backend"
+    kept = f", kept {_days(facts['results_kept'])}" if facts["results_kept"] else ""
+    if facts["results"] == facts["broker"]:
+        return f"in the broker's database{kept}"
+    return f"{facts['results']}{kept}"
+
+
+def _days(length: float) -> str:
+    return up(length).removesuffix(" 0 h").removesuffix(" 0 m").removesuffix(" 0 s")
+
+
+def _pool(facts: Mapping[str, Any]) -> str:
+    children, pool = facts["children"], facts["pool"]
+    what = {"prefork": "child" if children == 1 else "children"}.get(
+        pool, "thread" if children == 1 else "threads"
+    )
+    size = "one task at a time" if pool == "solo" else f"{children} {what}"
+    if facts["autoscale"]:
+        size = f"{facts['autoscale'][1]} to {facts['autoscale'][0]} {what}"
+    parts = [pool, size, f"prefetch {facts['prefetch']}"]
+    soft, hard = facts["soft"], facts["hard"]
+    if soft or hard:
+        limits = f"{_limit(soft)}/{_limit(hard)} s" if soft else f"{_limit(hard)} s"
+        parts.append(f"time limits {limits}")
+    return ", ".join(parts)
+
+
+def _limit(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
+
+
+def _queue(queue: Mapping[str, Any]) -> str:
+    if not queue["waiting"]:
+        return f"{queue['name']} empty"
+    oldest = f", oldest {seconds(queue['oldest'])}" if queue["oldest"] is not None else ""
+    return f"{queue['name']} {number(queue['waiting'])} waiting{oldest}"
