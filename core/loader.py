@@ -117,7 +117,8 @@ def find_app(spec: str, *, workdir: str | None = None, is_app: IsApp) -> Any:
     """Return the app that `-A spec` names, in Celery's order; AppNotFound says what is wrong.
 
     The working directory stays first on sys.path.  Of a module: its `app`, its `celery`, those
-    of its sub-module `celery`, then the first app in it.
+    of its sub-module `celery`, then the first app in it; and at last, which Celery does not try,
+    those of its sub-module `app`.
     """
     folder = os.path.abspath(workdir or os.getcwd())
     if folder not in sys.path[:1]:
@@ -170,6 +171,8 @@ def _app_of_module(module: ModuleType, is_app: IsApp) -> Any:
     for found in list(vars(module).values()):
         if looks_like_app(found, is_app):
             return found
+    if hasattr(module, "__path__") and _exists(f"{module.__name__}.app"):
+        return _app_of_module(_import(f"{module.__name__}.app"), is_app)
     looked = f"looked for {module.__name__}.app"
     if hasattr(module, "__path__"):
         looked += f", {below}.app"

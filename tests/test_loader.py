@@ -346,3 +346,10 @@ def test_a_broken_project_file_is_named_with_its_line() -> None:
 
     with pytest.raises(ImproperlyConfigured, match=r"^taskctl.toml: cannot read it: .*line 2"):
         read_project_file()
+
+
+def test_a_package_may_hold_its_app_in_a_module_called_app() -> None:
+    write("proj/__init__.py")
+    write("proj/app.py", made("inner"))
+
+    assert find_app("proj", is_app=is_app).name == "inner"
