@@ -20,7 +20,7 @@ from .clock import LamportClock, local_zone, maybe_seconds, zone
 from .config import Settings
 from .errors import BackendError
 from .loader import default_database_path
-from .messaging.connection import Broker, Connection, split_urls
+from .messaging.connection import Connection, split_urls
 from .messaging.mailbox import ClientMailbox
 from .messaging.producer import Producer, node_name, reply_queue
 from .messaging.routes import Queues, Router
@@ -183,11 +183,7 @@ class Reach:
     def purge(self) -> int:
         """Drop all waiting messages of the selected queues; return how many."""
         names = [queue.name for queue in self.queues.selected]
-
-        def purge(broker: Broker) -> int:
-            return sum(broker.purge(name) for name in names)
-
-        return self.shared_connection().call(purge)
+        return self.shared_connection().call(lambda broker: sum(map(broker.purge, names)))
 
     # --- calls ----------------------------------------------------------------------------
 
