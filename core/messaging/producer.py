@@ -7,20 +7,18 @@ properties is the order on Celery's wire.  Knows names and options, not tasks.
 from __future__ import annotations
 
 import copy
-import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, tzinfo
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_OID, uuid3, uuid4
 
 from .. import signals
-from ..clock import LamportClock, parse_iso8601, to_unix
+from ..clock import LamportClock
 from ..errors import PublishTimeout
 from ..wire import codecs
 from ..wire.message import Publication, encode_envelope
@@ -29,8 +27,7 @@ from ..wire.saferepr import MAX_LENGTH, PLAIN, saferepr
 from .connection import NO_RETRY, Connection, RetryPolicy
 from .events import EventDispatcher
 from .routes import Router
-
-log = logging.getLogger("taskctl.producer")
+from .timing import NO_TIMES, Times, times
 
 #: Options that are for the caller's side, or mean nothing to a broker of ours.
 _NOT_SENT = frozenset("add_to_parent declare timeout confirm_timeout mandatory immediate".split())
@@ -303,43 +300,13 @@ class Producer:
             task_id=headers["id"],
         )
 
-    # --- times --------------------------------------------------------------------------
-
-    def _times(
-        self, options: dict[str, Any]
-    ) -> tuple[str | None, str | None, str | None, float | None]:
-        """Take the times out of the options: eta, expires, expiration (ms) and due time."""
+    def _times(self, options: dict[str, Any]) -> Times:
+        """Take the times out of the options."""
         countdown, eta = options.pop("countdown", None), options.pop("eta", None)
         expires = options.pop("expires", None)
         if countdown is None and eta is None and expires is None:
-            return None, None, None, None
-        now = time.time()
-        due = None
-        if countdown:
-            eta = self._after(now, countdown, "countdown")
-        if eta is not None:
-            due = to_unix(_moment(eta, "eta"), self.timezone)
-            eta = eta if isinstance(eta, str) else eta.isoformat()
-        expiration = None
-        if expires is not None:
-            if isinstance(expires, int | float | timedelta):
-                lifetime = _seconds(expires, "expires")
-                expires = self._after(now, expires, "expires")
-            else:
-                lifetime = to_unix(_moment(expires, "expires"), self.timezone) - now
-            if lifetime < 0:
-                log.warning("expires lies %.1f s in the past: no worker will run it", -lifetime)
-            expiration = str(max(0, int(lifetime * 1000)))
-            expires = expires if isinstance(expires, str) else expires.isoformat()
-        return eta, expires, expiration, due if due is not None and due > now else None
-
-    def _after(self, now: float, seconds: float | timedelta, option: str) -> datetime:
-        try:
-            return datetime.fromtimestamp(now, self.timezone) + timedelta(
-                seconds=_seconds(seconds, option)
-            )
-        except OverflowError as exc:
-            raise ValueError(f"{option} is out of range: {seconds!r}") from exc
+            return NO_TIMES
+        return times(countdown, eta, expires, self.timezone)
 
     # --- who listens --------------------------------------------------------------------
 
@@ -523,22 +490,3 @@ def _delivery_mode(mode: int | str) -> int:
     if number not in (1, 2):
         raise ValueError(f"unknown delivery_mode {mode!r}: choose 2 (persistent) or 1 (transient)")
     return int(number)
-
-
-def _seconds(value: Any, option: str) -> float:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{option} must be seconds, got {value!r}")
-    return value
-
-
-def _moment(value: Any, option: str) -> datetime:
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, str):
-        try:
-            return parse_iso8601(value)
-        except ValueError as exc:
-            raise ValueError(f"{option}: {exc}") from exc
-    raise TypeError(f"{option} must be a datetime or ISO 8601 text, got {value!r}")

@@ -15,6 +15,7 @@ from .. import current
 from ..errors import BrokerConnectionError, MaxRetriesExceededError, Reject, Retry
 from ..messaging.producer import Producer, gather
 from .context import Context
+from .hooks import Hooks
 from .maps import chunks, xmap, xstarmap
 from .metas import MetaWriter
 from .result import AsyncResult
@@ -58,7 +59,7 @@ class Calling(NamedTuple):
     inherit_priority: bool
 
 
-class Task(Generic[P, R]):
+class Task(Hooks, Generic[P, R]):
     """Base of all tasks; `run` is the work.
 
     There is one instance of each task in a process: what it keeps on itself lasts.
@@ -437,25 +438,6 @@ class Task(Generic[P, R]):
         if self.trail:
             self.request.children.append(result)
         return result
-
-    # --- hooks, for subclasses ------------------------------------------------------------
-
-    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called before the task runs."""
-
-    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called after the task has succeeded."""
-
-    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Called when the task is to be tried again."""
-
-    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Called after the task has failed."""
-
-    def after_return(
-        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None:
-        """Called when the task has ended, well or badly."""
 
     # --- as a value -----------------------------------------------------------------------
 
