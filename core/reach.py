@@ -182,8 +182,25 @@ class Reach:
 
     def purge(self) -> int:
         """Drop all waiting messages of the selected queues; return how many."""
-        names = [queue.name for queue in self.queues.selected]
-        return self.shared_connection().call(lambda broker: sum(map(broker.purge, names)))
+        return sum(self.purge_queues(queue.name for queue in self.queues.selected).values())
+
+    def purge_queues(self, names: Iterable[str]) -> dict[str, int]:
+        """Drop all waiting messages of these queues; return how many of each."""
+        wanted = list(names)
+        return self.shared_connection().call(
+            lambda broker: {name: broker.purge(name) for name in wanted}
+        )
+
+    def count_waiting(self, names: Iterable[str]) -> dict[str, int]:
+        """Return how many messages wait in each of these queues; 0 for one that is not there."""
+        wanted = list(names)
+        return self.shared_connection().call(
+            lambda broker: {name: broker.size(name) for name in wanted}
+        )
+
+    def existing_queues(self) -> list[str]:
+        """Return the names of the queues that the broker has."""
+        return self.shared_connection().call(lambda broker: [q.name for q in broker.queues()])
 
     # --- calls ----------------------------------------------------------------------------
 
