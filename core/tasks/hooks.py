@@ -1,4 +1,4 @@
-"""What a subclass of Task may override to be told of its runs."""
+"""What a subclass of Task may override to be told of its runs and calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Hooks:
-    """Called around each run; those here do nothing, and cost nothing."""
+    """Called at set points; those here do nothing, and cost nothing."""
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Called before the task runs."""
@@ -24,3 +24,7 @@ class Hooks:
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
     ) -> None:
         """Called when the task has ended, well or badly."""
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """Called when the task has been bound to an app; for subclasses."""

@@ -14,6 +14,7 @@ from uuid import uuid4
 from .. import current
 from ..errors import BrokerConnectionError, MaxRetriesExceededError, Reject, Retry
 from ..messaging.producer import Producer, gather
+from .binding import bind_class
 from .context import Context
 from .hooks import Hooks
 from .maps import chunks, xmap, xstarmap
@@ -25,25 +26,6 @@ from .signature import Signature
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Attributes that a task takes from a setting unless it has its own.
-FROM_SETTINGS = {
-    "serializer": "task_serializer",
-    "compression": "task_compression",
-    "rate_limit": "task_default_rate_limit",
-    "priority": "task_default_priority",
-    "time_limit": "task_time_limit",
-    "soft_time_limit": "task_soft_time_limit",
-    "track_started": "task_track_started",
-    "acks_late": "task_acks_late",
-    "acks_on_failure_or_timeout": "task_acks_on_failure_or_timeout",
-    "acks_on_failure": "task_acks_on_failure",
-    "acks_on_timeout": "task_acks_on_timeout",
-    "reject_on_worker_lost": "task_reject_on_worker_lost",
-    "retry_on_worker_lost": "task_retry_on_worker_lost",
-    "ignore_result": "task_ignore_result",
-    "store_eager_result": "task_store_eager_result",
-    "store_errors_even_if_ignored": "task_store_errors_even_if_ignored",
-}
 #: Attributes that go along with every call as options.
 CALL_OPTIONS = (
     "queue", "exchange", "routing_key", "priority", "expires", "serializer", "delivery_mode",
@@ -112,26 +94,8 @@ class Task(Hooks, Generic[P, R]):
     @classmethod
     def bind(cls, app: Any) -> None:
         """Belong to `app`: take from its settings what the task itself leaves open."""
-        first = "_bound" not in cls.__dict__
-        cls._app = app
-        cls._bound = True  # type: ignore[attr-defined]
-        if cls.typing is None:
-            cls.typing = app.strict_typing
-        conf = app.conf
-        for name, setting in FROM_SETTINGS.items():
-            if getattr(cls, name, None) is None:
-                setattr(cls, name, conf[setting])
-        for name in ("acks_on_failure", "acks_on_timeout"):
-            if getattr(cls, name) is None:
-                both = cls.acks_on_failure_or_timeout
-                setattr(cls, name, True if both is None else both)
-        if first:
-            app.annotate(cls)
+        bind_class(cls, app)
         cls.on_bound(app)
-
-    @classmethod
-    def on_bound(cls, app: Any) -> None:
-        """Called when the task has been bound to an app; for subclasses."""
 
     @property
     def app(self) -> Any:

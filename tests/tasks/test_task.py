@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from taskctl.core.wire.outcome import Outcome
 
 from taskctl import App, Task
 from tests.support.draining import drain
+
+GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 @pytest.fixture
@@ -301,6 +304,29 @@ def test_the_next_try_is_the_same_call_with_one_more_retry(app: App, add: Any) -
     assert following["properties"]["reply_to"] == "replies"
     assert following["body"][0] == [1]
     assert following["body"][2]["callbacks"][0]["task"] == "proj.add"
+
+
+def test_the_next_try_is_written_as_celery_writes_it(app: App) -> None:
+    @app.task(bind=True, name="proj.retry_once")
+    def again(self: Any, x: str) -> None:
+        raise self.retry(exc=KeyError("not yet"), countdown=1)
+
+    _, ours = _retried(app, lambda: again.delay("ok"))
+
+    capture = json.loads((GOLDEN / "flow_retry.json").read_text())
+    envelopes = [e["envelope"] for e in _entries(capture) if "retries" in e["envelope"]["headers"]]
+    (theirs,) = (e for e in envelopes if e["headers"]["retries"] == 1)
+    assert list(ours["headers"]) == list(theirs["headers"])
+    assert list(ours["properties"]) == list(theirs["properties"])
+    same = ("task", "shadow", "timelimit", "argsrepr", "ignore_result", "retries", "stamps")
+    for name in same:
+        assert ours["headers"][name] == theirs["headers"][name]
+
+
+def _entries(capture: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the captured messages of the Redis side."""
+    lists = [value for key, value in capture.items() if "redis" in key and "amqp" not in key]
+    return [entry for entries in lists for entry in entries if "envelope" in entry]
 
 
 def test_the_next_try_goes_to_the_queue_the_first_came_from(app: App) -> None:
