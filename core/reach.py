@@ -18,7 +18,7 @@ from typing import Any, cast
 from .backends import Backend, open_backend
 from .clock import LamportClock, local_zone, maybe_seconds, zone
 from .config import Settings
-from .errors import BackendError
+from .errors import BackendError, BrokerError
 from .loader import default_database_path
 from .messaging.connection import Connection, split_urls
 from .messaging.mailbox import ClientMailbox
@@ -316,9 +316,26 @@ class Reach:
         others = [other for other in self.broker_urls() if other != url]
         return broker_info(url, self.conf, others)
 
-    def bugreport(self) -> str:
-        """Return the text to put into a bug report; passwords are masked."""
-        return bug_report(self.version, self.broker_url(), self.backend_url(), self.conf.humanize())
+    def bugreport(self, ask_broker: bool = False) -> str:
+        """Return the text to put into a bug report; passwords are masked.
+
+        With `ask_broker` it says whether the broker answers, and which version it is.
+        """
+        version, url, settings = self.version, self.broker_url(), self.conf.humanize()
+        state = ""
+        if ask_broker:
+            broker = self.broker_state()
+            state = f"version {broker['version']}" if broker["version"] else "reachable"
+            state = f"NOT reachable: {broker['error']}" if broker["error"] else state
+        return bug_report(version, url, self.backend_url(), settings, state)
+
+    def broker_state(self) -> dict[str, Any]:
+        """Return whether the broker answers: `reachable`, its `version`, or the `error`."""
+        try:
+            version = self.shared_connection().call(lambda broker: broker.server_version())
+        except BrokerError as exc:
+            return {"reachable": False, "version": None, "error": str(exc)}
+        return {"reachable": True, "version": version or None, "error": None}
 
 
 def _over_tls(url: str, wanted: Any) -> str:

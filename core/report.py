@@ -31,17 +31,34 @@ def software(version: str) -> dict[str, str]:
     return versions
 
 
-def bug_report(version: str, broker_url: str, backend_url: str | None, settings: str) -> str:
-    """Return the text of a report; URLs are shown without passwords."""
+def platform_facts() -> dict[str, str]:
+    """Return what there is to say of the machine and of this Python."""
+    return {
+        "system": platform.system(),
+        "arch": ", ".join(part for part in platform.architecture() if part),
+        "kernel version": platform.release(),
+        "imp": sys.implementation.name,
+    }
+
+
+def bug_report(
+    version: str, broker_url: str, backend_url: str | None, settings: str, broker: str = ""
+) -> str:
+    """Return the text of a report; URLs are shown without passwords.
+
+    `broker` says how the broker is, if it was asked.
+    """
     versions = " ".join(f"{name}:{number}" for name, number in software(version).items())
-    bits = ", ".join(part for part in platform.architecture() if part)
+    machine = platform_facts()
+    state = f" ({broker})" if broker else ""
     return "\n".join(
         (
             "",
             f"software -> {versions}",
-            f"platform -> system:{platform.system()} arch:{bits}",
-            f"            kernel version:{platform.release()} imp:{sys.implementation.name}",
-            f"settings -> transport:{broker_url.partition(':')[0]} broker:{mask_url(broker_url)}",
+            f"platform -> system:{machine['system']} arch:{machine['arch']}",
+            f"            kernel version:{machine['kernel version']} imp:{machine['imp']}",
+            f"settings -> transport:{broker_url.partition(':')[0]} broker:{mask_url(broker_url)}"
+            f"{state}",
             f"            results:{mask_url(backend_url) if backend_url else 'disabled'}",
             "",
             settings,

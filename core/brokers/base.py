@@ -111,6 +111,10 @@ class Broker(ABC):
         """Return after how many seconds `receive` should be called even if nothing is readable."""
         return 1.0
 
+    def server_version(self) -> str:
+        """Return the version of the server on the other end; empty where there is none."""
+        return ""
+
     # --- queues -----------------------------------------------------------------------------
 
     @abstractmethod

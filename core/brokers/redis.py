@@ -114,6 +114,9 @@ class RedisBroker(Broker):
             return IDLE_POLL
         return min(IDLE_POLL, max(0.0, self._next_due - time.monotonic()))
 
+    def server_version(self) -> str:
+        return inspection.server_version(self._ready())
+
     def _ready(self) -> Line:
         """Return the open line; refuse if there is none, or if it is the parent's."""
         if self._line is None:

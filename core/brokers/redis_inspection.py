@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Container
 
@@ -123,3 +124,10 @@ def nodes(line: Line, keys: Keys) -> list[NodeRecord]:
             )
         )
     return sorted(found, key=lambda node: node.name)
+
+
+def server_version(line: Line) -> str:
+    """Return the version the server says it has; empty if it does not say."""
+    told = bytes(line.ask(b"INFO", b"server"))
+    found = re.search(rb"^redis_version:(\S+)", told, re.MULTILINE)
+    return found[1].decode() if found else ""
