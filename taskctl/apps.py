@@ -6,10 +6,11 @@ import os
 
 from taskctl.core.app import App
 from taskctl.core.config import Origin
+from taskctl.core.errors import BrokerConnectionError
 from taskctl.core.loader import find_app, import_object, is_missing
 
 from .context import Context
-from .failures import usage
+from .failures import UNAVAILABLE, CommandError, usage
 
 #: Names that Celery reads in the environment, and every other program uses too.
 _BARE = {"APP": "TASKCTL_APP", "BROKER_URL": "TASKCTL_BROKER_URL"}
@@ -40,6 +41,13 @@ def client_app(context: Context) -> App:
     app = App("taskctl", set_as_current=False)
     _apply(context, app)
     return app
+
+
+def unreachable(app: App, exc: BrokerConnectionError) -> CommandError:
+    """Return the error of a broker that does not answer, and who named it."""
+    where = app.conf.origin("broker_url").where
+    hint = f"broker_url is set by {where}" if where else "no broker is named: see -b"
+    return CommandError(str(exc), hint, exit_code=UNAVAILABLE, code="broker")
 
 
 def _find(spec: str) -> App:

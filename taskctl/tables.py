@@ -24,8 +24,9 @@ class Column:
     """One column of a list.
 
     `key` finds the value in a row. `show` makes the text of a table from it (the plain formats
-    write the value itself). `shrinks`: may be cut in the middle. `need`: columns with the lowest
-    go first when the terminal is too narrow; None never goes.
+    write the value itself); `of_row` does so from the whole row. `shrinks`: may be cut in the
+    middle. `need`: columns with the lowest go first when the terminal is too narrow; None never
+    goes.
     """
 
     key: str
@@ -34,6 +35,11 @@ class Column:
     right: bool = False
     shrinks: bool = False
     need: int | None = None
+    of_row: Callable[[Row], str] | None = None
+
+    def text(self, row: Row) -> str:
+        """Return what a table shows of this row."""
+        return self.show(row.get(self.key)) if self.of_row is None else self.of_row(row)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def shorten(text: str, width: int) -> str:
 def lay_out(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Layout:
     """Return the padded cells of a table, title line first; `width` None is unlimited."""
     kept = list(columns)
-    cells = {c.key: [c.title, *(_clean(c.show(row.get(c.key))) for row in rows)] for c in columns}
+    cells = {c.key: [c.title, *(_clean(c.text(row)) for row in rows)] for c in columns}
     widths = {key: max(map(width_of, column)) for key, column in cells.items()}
     dropped: list[str] = []
     while width is not None and _total(kept, widths) > width:

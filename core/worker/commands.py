@@ -12,13 +12,13 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BrokerConnectionError, ImproperlyConfigured
+from ..errors import BackendError, BrokerConnectionError, ImproperlyConfigured
 from ..messaging.consumer import Delivery
 from ..remote.vocabulary import find
+from ..tasks.joining import read_meta
 from ..wire import codecs, states
 from ..wire.command_message import CommandRequest
 from ..wire.queues import Exchange, Queue
-from ..wire.result_meta import decode_meta
 from ..wire.task_message import decode_task
 from .request import Request
 
@@ -58,6 +58,8 @@ class Commands:
     # --- inspect -------------------------------------------------------------------------------
 
     def ping(self, **_: Any) -> dict[str, str]:
+        # Who asks reads the registry next: it should say how the node is now.
+        self.worker.heart.renew(self.worker.consumer.broker)
         return {"ok": "pong"}
 
     def clock(self, **_: Any) -> dict[str, int]:
@@ -92,8 +94,7 @@ class Commands:
         return request.info(worker.hostname, worker.accept, safe=safe, running=running)
 
     def _parked_info(self, envelope: bytes, safe: bool) -> dict[str, Any]:
-        delivery = Delivery(tag="", queue="", envelope=envelope)
-        return self._info(Request(0, delivery, decode_task(envelope), None), safe)
+        return self._info(self._unheld(envelope), safe)
 
     def revoked(self, **_: Any) -> list[str]:
         return list(self.worker.revoked)
@@ -125,7 +126,7 @@ class Commands:
             "clock": str(worker.clock.value),
             "uptime": round(time.monotonic() - worker.started_at),
             "pool": worker.pool.describe(),
-            "broker": worker.broker_info(),
+            "broker": worker.app.broker_info(worker.consumer.connection.url),
             "prefetch_count": worker.window(),
             "rusage": _rusage(),
         }
@@ -205,17 +206,29 @@ class Commands:
         worker.reconsider(ids)
         dropped = worker.consumer.broker.cancel_parked(ids) if ids else []
         for envelope in dropped:
-            log.info("Discarding revoked task: %s", decode_task(envelope).headers.id)
+            request = self._unheld(envelope)
+            request.acked = True  # it is gone from the broker already
+            worker.settlement.revoked(request, "revoked")
+            ids = ids - {request.id}
         unknown = ids - {request.id for request in worker.requests.values()}
         if unknown and worker.backend.persistent:
-            metas = worker.backend.load(sorted(unknown))
-            worker.settlement.revoke_unseen(
-                [
-                    task_id
-                    for task_id in sorted(unknown)
-                    if task_id not in metas or decode_meta(metas[task_id])["status"] in _REVOCABLE
-                ]
-            )
+            try:
+                worker.settlement.revoke_unseen(self._revocable(sorted(unknown)))
+            except BackendError as exc:
+                log.warning("revoked tasks are not marked REVOKED now: %s", exc)
+
+    def _unheld(self, envelope: bytes) -> Request:
+        """Return a request for a message that is not on loan to this node."""
+        message = decode_task(envelope)
+        task = self.worker.tasks.get(message.headers.task or "")
+        return Request(0, Delivery(tag="", queue="", envelope=envelope), message, task)
+
+    def _revocable(self, ids: list[str]) -> list[str]:
+        """Return those whose stored state says that they have not begun."""
+        app = self.worker.app
+        stored = self.worker.backend.load(ids)
+        states_of = {task_id: read_meta(app, meta)["status"] for task_id, meta in stored.items()}
+        return [i for i in ids if states_of.get(i, states.PENDING) in _REVOCABLE]
 
     def rate_limit(self, task_name: str, rate_limit: str | float = 0, **_: Any) -> dict[str, str]:
         worker = self.worker
@@ -253,7 +266,7 @@ class Commands:
         **options: Any,
     ) -> dict[str, str]:
         worker = self.worker
-        known = worker.known_queue(queue)
+        known = worker.app.known_queue(queue)
         if known is None or exchange is not None:
             fields = {k: v for k, v in options.items() if k in Queue.__struct_fields__}
             known = Queue(

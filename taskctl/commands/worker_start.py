@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from taskctl.apps import user_app
+from taskctl.apps import unreachable, user_app
 from taskctl.context import Context
 from taskctl.core import daemon
 from taskctl.core import log as logs
@@ -36,7 +36,7 @@ from taskctl.core.templates import expand_path, node_name, worker_letters
 from taskctl.core.version import __version__
 from taskctl.core.worker.options import WorkerOptions, resolve
 from taskctl.core.worker.worker import Worker
-from taskctl.failures import NOT_ALLOWED, UNAVAILABLE, CommandError, describe, usage
+from taskctl.failures import NOT_ALLOWED, CommandError, describe, usage
 from taskctl.views.banner import banner, log_line
 
 from .worker_values import apply_overrides
@@ -222,8 +222,8 @@ class Start:
                     return _waiting(connection.broker, options)
             except BrokerConnectionError as exc:
                 if delay is None:
-                    raise self._unreachable(app, exc) from exc
-                log.error("%s; trying again in %g s", self._unreachable(app, exc).message, delay)
+                    raise unreachable(app, exc) from exc
+                log.error("%s; trying again in %g s", unreachable(app, exc).message, delay)
                 time.sleep(delay)
         raise AssertionError("the last delay is None")
 
@@ -237,11 +237,6 @@ class Start:
         most = app.conf.broker_connection_max_retries
         pauses = [min(2.0 * n, _LONGEST_PAUSE) for n in range(1, (most or 1_000_000) + 1)]
         return [*pauses, None]
-
-    def _unreachable(self, app: App, exc: BrokerConnectionError) -> CommandError:
-        where = app.conf.origin("broker_url").where
-        hint = f"broker_url is set by {where}" if where else "name another with -b"
-        return CommandError(f"{exc}", hint, exit_code=UNAVAILABLE, code="broker")
 
     # -- telling
 
@@ -265,7 +260,7 @@ class Start:
             "pool": "prefork" if options.pool == "processes" else options.pool,
             "children": options.concurrency,
             "autoscale": options.autoscale,
-            "prefetch": worker.window(),
+            "prefetch": worker.prefetch.room(options.concurrency, 0),
             "soft": options.soft,
             "hard": options.hard,
             "queues": waiting,
