@@ -99,6 +99,12 @@ class Context:
             header=header,
         )
 
+    @property
+    def asks(self) -> bool:
+        """Whether `confirm` would ask, or refuse for want of a terminal."""
+        policy = "never" if self.options.get("yes") else _confirm_policy()
+        return policy == "always" or (policy == "auto" and _on_terminal())
+
     def confirm(self, question: str, *, required: bool = False, force: bool = False) -> None:
         """Ask on a terminal before something is destroyed; return if the answer is yes.
 
@@ -107,7 +113,7 @@ class Context:
         policy = "never" if force or self.options.get("yes") else _confirm_policy()
         if policy == "never":
             return
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not _on_terminal():
             if required or policy == "always":
                 raise usage(
                     f"{question} needs an answer, and there is no terminal",
@@ -136,6 +142,10 @@ class Context:
     def app_spec(self) -> str | None:
         """What names the app, if anything does."""
         return self.get("app", "TASKCTL_APP", "CELERY_APP")
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _confirm_policy() -> str:

@@ -38,8 +38,10 @@ class Column:
     of_row: Callable[[Row], str] | None = None
 
     def text(self, row: Row) -> str:
-        """Return what a table shows of this row."""
-        return self.show(row.get(self.key)) if self.of_row is None else self.of_row(row)
+        """Return what a table shows of this row; nothing if the row has no such key."""
+        if self.of_row is not None:
+            return self.of_row(row)
+        return self.show(row[self.key]) if self.key in row else ""
 
 
 @dataclass(frozen=True)
