@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..brokers.base import Broker, Delivery
-from ..errors import BrokerConnectionError
 from ..wire.message import Publication
 from ..wire.queues import Queue
 from .connection import Connection
@@ -81,16 +80,13 @@ class Consumer:
             self.broker.ack(self._acks, self._publications)
             self._acks, self._publications = [], []
         for requeue, lost in list(self._rejects):
-            # Requeued at the head one after another: last first keeps their order.
-            tags = self._rejects[requeue, lost]
-            self.broker.reject(tags, requeue=requeue, lost=lost)
+            self.broker.reject(self._rejects[requeue, lost], requeue=requeue, lost=lost)
             del self._rejects[requeue, lost]
 
+    def forget(self) -> None:
+        """Drop what is noted: those deliveries stay on loan until the lease or the owner ends."""
+        self._acks, self._publications, self._rejects = [], [], {}
+
     def close(self) -> None:
-        """Say what is noted, if that can still be said, and let go."""
-        try:
-            self.flush()
-        except BrokerConnectionError:
-            # The lease ends and peers take over: that is what leases are for.
-            self.connection.drop()
+        """Let go of the broker; what is noted and not flushed runs again elsewhere."""
         self.connection.close()

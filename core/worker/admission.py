@@ -15,6 +15,8 @@ from typing import Any
 
 from ..clock import to_unix
 from ..errors import (
+    BackendError,
+    BrokerError,
     DecodeError,
     InvalidTaskError,
     NotRegistered,
@@ -44,8 +46,6 @@ class Policy:
         soft: float | None,
         max_deliveries: int,
         zone: tzinfo,
-        rate_limit: str | float | None = None,
-        rate_limits: bool = True,
     ) -> None:
         self.acks_late = acks_late
         self.reject_on_worker_lost = reject_on_worker_lost
@@ -53,8 +53,6 @@ class Policy:
         self.soft = soft
         self.max_deliveries = max_deliveries
         self.zone = zone
-        self.rate_limit = rate_limit
-        self.rate_limits = rate_limits
 
     def apply(self, request: Request) -> None:
         """Decide ack and limits: call option, then task attribute, then setting."""
@@ -105,6 +103,17 @@ class Admission:
 
     def take(self, delivery: Delivery) -> None:
         """Answer for one delivery from now on."""
+        try:
+            self._decide(delivery)
+        except (BrokerError, BackendError):
+            raise
+        except Exception as exc:
+            # What others wrote may break us in ways nobody thought of; let it not end the node,
+            # and then the next one.
+            log.exception("a message on queue %r broke the worker's code", delivery.queue)
+            self._malformed(delivery, exc)
+
+    def _decide(self, delivery: Delivery) -> None:
         try:
             message = decode_task(delivery.envelope)
         except (DecodeError, InvalidTaskError) as exc:
@@ -159,11 +168,13 @@ class Admission:
         if due is None and (seconds := self.aside(request)) is not None:
             self.consumer.broker.park(request.delivery.tag, time.time() + seconds, request.id)
             return
-        self._announce(request)
         if due is not None:
+            # Announced when it comes back: a message is received once, wherever its ETA is kept.
             self.consumer.broker.park(request.delivery.tag, due, request.id)
-        else:
-            self.admit(request)
+            log.info("Task %s waits in the broker until %s", request, request.headers.eta)
+            return
+        self._announce(request)
+        self.admit(request)
 
     def _announce(self, request: Request) -> None:
         headers = request.headers

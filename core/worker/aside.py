@@ -42,22 +42,30 @@ class Aside:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            with self.worker.lock:
-                fd = self._step(time.monotonic())
+            # While the loop turns it does all this itself, and no bell may be quieted for it.
+            fd = self._step() if self.worker.pool.running() else None
             if fd is None:
                 self._stop.wait(PAUSE)
             else:
-                select.select([fd], [], [], PAUSE)
+                self._listen(fd)
 
-    def _step(self, now: float) -> int | None:
+    def _listen(self, fd: int) -> None:
+        try:
+            select.select([fd], [], [], PAUSE)
+        except (OSError, ValueError):
+            self._stop.wait(PAUSE)  # the loop has dropped the line meanwhile
+
+    def _step(self) -> int | None:
         """Do what is due; return the broker's descriptor, None while the line is down."""
         worker = self.worker
-        if not worker.line.up:
-            return None
-        try:
-            worker.answer()
-            worker.beat(now)
-            return worker.consumer.broker.fileno()
-        except BrokerError as exc:
-            worker.line.lost(exc, now)
-            return None
+        with worker.lock:
+            if not worker.line.mend(time.monotonic()) or not worker.pool.running():
+                return None
+            try:
+                worker.beat(time.monotonic())
+                worker.answer()
+                worker.consumer.receive(0)  # else new messages would ring on and on
+                return worker.consumer.broker.fileno()
+            except BrokerError as exc:
+                worker.line.lost(exc)
+                return None

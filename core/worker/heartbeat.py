@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,6 @@ from ..messaging.events import EventDispatcher
 from ..messaging.nodes import Registration
 from ..signals import heartbeat_sent
 from ..wire.event_message import SOFTWARE
-
-#: Run time (s) after which a task counts as started for the broker: see `Broker.started`.
-#: What began later than the last beat is covered by the first-loss rule of `Broker.reclaim`.
-NOTE_AFTER = 0.2
 
 
 class Heartbeat:
@@ -42,13 +39,17 @@ class Heartbeat:
         self.event_interval = event_interval
         self.record = record
         self.facts = facts
+        self._renewed: float | None = None
         self._next_lease = 0.0
         self._next_event = 0.0
 
-    def beat(self, broker: Broker, now: float) -> list[str]:
-        """Do what is due at `now` (time.monotonic); return nodes whose work was taken over."""
+    def beat(self, broker: Broker, now: float, *, early: bool = False) -> list[str]:
+        """Do what is due at `now` (time.monotonic); return nodes whose work was taken over.
+
+        `early` renews the lease after half the interval: before what may hold up the loop.
+        """
         lost: list[str] = []
-        if now >= self._next_lease:
+        if now >= self._next_lease - (self.interval / 2 if early else 0.0):
             self._next_lease = now + self.interval
             self.renew(broker)
             lost = self.registration.reclaim(broker)
@@ -61,6 +62,13 @@ class Heartbeat:
     def renew(self, broker: Broker) -> None:
         """Extend the lease and refresh the record now."""
         self.registration.renew(broker, {**self.record(), "version": self.version})
+        self._renewed = time.monotonic()
+
+    def lapsed(self, now: float) -> float | None:
+        """Return how long ago the lease ended, in seconds; None while it holds."""
+        if self._renewed is None or now - self._renewed < self.registration.lease:
+            return None
+        return now - self._renewed - self.registration.lease
 
     def send(self, broker: Broker, event_type: str, freq: float | None = None) -> None:
         """Send one worker event, if they are on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from ..errors import BrokerError
@@ -11,7 +12,12 @@ from ..messaging.connection import Connection
 log = logging.getLogger("taskctl.worker")
 
 #: Seconds before the first try to reconnect, the factor of each further wait, and the longest.
-FIRST_WAIT, FACTOR, LONGEST_WAIT = 0.1, 2.0, 5.0
+FIRST_WAIT, FACTOR, LONGEST_WAIT = 0.1, 2.0, 2.0
+#: Seconds a line must have stood for its loss to be a new trouble and not more of the old one:
+#: a broker whose disk is full can be reached, and refuses each time.
+STEADY = 5.0
+#: Seconds between two lines in the log about one trouble.
+REPEAT = 30.0
 
 
 class Line:
@@ -25,19 +31,31 @@ class Line:
         self.since = 0.0
         self._wait = FIRST_WAIT
         self._next_try = 0.0
+        self._lost_at = 0.0
+        self._next_word = 0.0
+        self._told = False
 
     def opened(self, now: float) -> None:
         """Note that the line stands."""
         self.up = True
         self.since = now
-        self._wait = FIRST_WAIT
 
-    def lost(self, exc: BrokerError, now: float) -> None:
+    def lost(self, exc: BrokerError) -> None:
         """Note that the line broke; what is settled meanwhile is kept and said later."""
+        now = time.monotonic()
+        if self.up and now - self.since >= STEADY:
+            self._wait = FIRST_WAIT
+            self._next_word = now
+        if self.up:
+            self._lost_at = now
         self.up = False
         self.connection.drop()
         self._next_try = now + self._wait
-        log.warning("%s; trying again in %.1f s, running tasks go on", exc, self._wait)
+        self._wait = min(self._wait * FACTOR, LONGEST_WAIT)
+        if now >= self._next_word:
+            self._next_word = now + REPEAT
+            self._told = True
+            log.warning("%s; trying again, running tasks go on", exc)
 
     def mend(self, now: float) -> bool:
         """Try to reconnect if it is time; return whether the line stands."""
@@ -46,12 +64,14 @@ class Line:
         try:
             self.connect()
         except BrokerError as exc:
-            self._wait = min(self._wait * FACTOR, LONGEST_WAIT)
-            self.lost(exc, now)
+            self.lost(exc)
             return False
         self.reconnects += 1
+        now = time.monotonic()
         self.opened(now)
-        log.warning("connected again")
+        if self._told:
+            self._told = False
+            log.warning("connected again after %.1f s", now - self._lost_at)
         return True
 
     def next_try(self, now: float) -> float | None:

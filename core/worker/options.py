@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,8 +121,3 @@ def available_processors() -> int:
     except (OSError, ValueError):
         return count or 1  # no control group of the second kind
     return max(1, count or 1)
-
-
-def short_host() -> str:
-    """Return the name of this host."""
-    return socket.gethostname()

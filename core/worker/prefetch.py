@@ -28,20 +28,28 @@ class Prefetch:
         #: Estimated run time of what is held and not begun, in seconds.
         self._backlog = 0.0
 
-    def room(self, children: int, held: int) -> int:
-        """Return how many messages to ask for; `held` are requests taken and not settled."""
+    def room(self, children: int, held: int, overtime: float = 0.0) -> int:
+        """Return how many messages to ask for; `held` are requests taken and not settled.
+
+        `overtime` is what running tasks need beyond their estimates, as `overtime` counts it.
+        """
         if self.multiplier != "auto":
             limit = int(self.multiplier) * children
             return MAX_HELD if limit == 0 else max(0, limit - held)
         room = children - held
         if self._mean is not None:
-            spare = BUFFER * children - self._backlog
+            spare = BUFFER * children - self._backlog - overtime
             room = max(room, int(spare / max(self._mean, 1e-5)))
         return max(0, min(room, MAX_HELD - held))
 
     def estimate(self, name: str) -> float:
         """Return how long a task is expected to run; one never seen counts as long."""
         return self._means.get(name, BUFFER)
+
+    def overtime(self, request: Request, elapsed: float) -> float:
+        """Return how far a running task has passed its estimate, as far as it matters: a child
+        at a long task takes nothing from the buffer, and no more than its own share of it."""
+        return max(0.0, min(elapsed, BUFFER) - request.estimate)
 
     def took(self, request: Request) -> None:
         """Count a request as held."""

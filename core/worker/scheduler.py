@@ -6,7 +6,7 @@ A task with an ETA does not wait here but in the broker.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..errors import ImproperlyConfigured
 from .request import Request
@@ -100,11 +100,14 @@ class Scheduler:
             due.extend(bucket.due(now))
         return due
 
+    def put_back(self, requests: Sequence[Request]) -> None:
+        """Take back, in front, what was due and could not start yet; some event will tell when
+        it can."""
+        self._ready.extendleft(reversed(requests))
+
     def next_due(self, now: float) -> float | None:
-        """Return seconds until something becomes due; None if nothing waits."""
+        """Return seconds until a rate limit lets something pass; None if none holds anything."""
         times = [b.next_pass - now for b in self._buckets.values() if b.waiting]
-        if self._ready:
-            return 0.0
         return max(0.0, min(times)) if times else None
 
     def recall(self, wanted: Callable[[Request], bool] = lambda request: True) -> list[Request]:
@@ -118,5 +121,6 @@ class Scheduler:
             waiting.extend(kept)
         return taken
 
-    def __len__(self) -> int:
-        return len(self._ready) + sum(len(b.waiting) for b in self._buckets.values())
+    def limited(self) -> int:
+        """Return how many wait for their rate limit."""
+        return sum(len(bucket.waiting) for bucket in self._buckets.values())

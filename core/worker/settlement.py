@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,9 @@ from ..wire.task_message import TaskMessage
 from .request import Request
 
 log = logging.getLogger("taskctl.worker")
+
+#: Seconds until the result backend is tried again, at first and at most.
+RETRY_WAITS = (0.5, 4.0)
 
 
 class Totals:
@@ -65,8 +69,6 @@ class Settlement:
         hostname: str,
         dead_queue: str,
         max_deliveries: int,
-        acks_on_failure: bool = True,
-        acks_on_timeout: bool = True,
     ) -> None:
         self.app = app
         self.consumer = consumer
@@ -77,9 +79,8 @@ class Settlement:
         self.hostname = hostname
         self.dead_queue = dead_queue
         self.max_deliveries = max_deliveries
-        self.acks_on_failure = acks_on_failure
-        self.acks_on_timeout = acks_on_timeout
         self._results: list[StoredMeta] = []
+        self._retry_at, self._retry_wait = 0.0, RETRY_WAITS[0]
         self._branches: dict[str, Callable[[Request, Outcome], None]] = {
             kinds.SUCCEEDED: self._succeeded,
             kinds.FAILED: self._failed,
@@ -110,6 +111,28 @@ class Settlement:
             self._results = []
         self.consumer.flush()
 
+    def flush_when_due(self, now: float) -> None:
+        """Flush what is noted; while the backend is gone, results and acks wait."""
+        if not self.pending() or now < self._retry_at:
+            return
+        try:
+            self.flush()
+        except BackendError as exc:
+            # A backend that hangs holds up the loop: ever more rarely.
+            self._retry_at = time.monotonic() + self._retry_wait
+            self._retry_wait = min(2 * self._retry_wait, RETRY_WAITS[1])
+            log.error(
+                "%s; %d results are held and stored later, their tasks are not acknowledged",
+                exc,
+                len(self._results),
+            )
+        else:
+            self._retry_wait = RETRY_WAITS[0]
+
+    def next_flush(self, now: float) -> float | None:
+        """Return seconds until `flush_when_due` has something to do; None if nothing is noted."""
+        return max(0.0, self._retry_at - now) if self.pending() else None
+
     def settle(self, request: Request, outcome: Outcome) -> None:
         """End a request as its outcome says."""
         self._results.extend(outcome.results)
@@ -129,8 +152,7 @@ class Settlement:
 
     def _failed(self, request: Request, outcome: Outcome) -> None:
         self.totals.failed += 1
-        acks = getattr(request.task, "acks_on_failure", None)
-        if request.acks_late and not (self.acks_on_failure if acks is None else acks):
+        if request.acks_late and not request.task.acks_on_failure:
             self.consumer.publish(outcome.publications)
             self.bury(request.delivery, deadletters.REJECTED, outcome.text, request.id)
         else:
@@ -168,8 +190,7 @@ class Settlement:
     def _timed_out(self, request: Request, outcome: Outcome) -> None:
         hard = request.limits[0]
         log.error("Task %s killed: hard time limit of %g s exceeded", request, hard or 0)
-        acks = getattr(request.task, "acks_on_timeout", None)
-        requeue = request.acks_late and not (self.acks_on_timeout if acks is None else acks)
+        requeue = request.acks_late and not request.task.acks_on_timeout
         if requeue and request.delivery.deliveries + 1 < self.max_deliveries:
             self._give_back_lost(request)
         else:
@@ -358,8 +379,3 @@ def wants_result(app: Any, message: TaskMessage, task: Any, *, failed: bool = Fa
         return True
     keep = getattr(task, "store_errors_even_if_ignored", None)
     return failed and bool(app.conf.task_store_errors_even_if_ignored if keep is None else keep)
-
-
-def explain_stuck(exc: BackendError, held: int) -> str:
-    """Return what to say while the backend takes no results."""
-    return f"{exc}; {held} results are held and stored later, their tasks are not acknowledged"

@@ -18,8 +18,11 @@ log = logging.getLogger("taskctl.worker")
 
 #: Seconds between two lines on how many tasks a shutdown waits for.
 PROGRESS_EVERY = 10.0
-#: Seconds children get to go after a cold shutdown has taken their work away.
-COLD_GRACE = 0.2
+#: Seconds children get to go: after their work was taken away, and when they have none.
+COLD_GRACE, WARM_GRACE = 0.2, 10.0
+#: Seconds in which the last results and acks must be said, in a warm and in a cold shutdown;
+#: what could not be said runs again elsewhere.
+FLUSH_WITHIN = {"warm": 10.0, "cold": 1.0}
 
 
 class Shutdown:
@@ -33,6 +36,7 @@ class Shutdown:
         self.worker = worker
         self.stage: str | None = None
         self.deadline: float | None = None
+        self._flush_by: float | None = None
         self._next_progress = 0.0
 
     def obey(self, number: int) -> None:
@@ -89,10 +93,22 @@ class Shutdown:
             return False
         if worker.requests and self.deadline is not None and now >= self.deadline:
             self._cut_off()
-        if worker.requests and now >= self._next_progress:
+        if worker.requests:
+            self._tell_progress(now)
+            return False
+        if self._flush_by is None:
+            self._flush_by = now + FLUSH_WITHIN[self.stage]
+        return not worker.settlement.pending() or now >= self._flush_by
+
+    def _tell_progress(self, now: float) -> None:
+        if now >= self._next_progress:
             self._next_progress = now + PROGRESS_EVERY
-            log.warning("shutdown: %s", _still(len(worker.requests)))
-        return not worker.requests and not (worker.settlement.pending() and worker.line.up)
+            log.warning("shutdown: %s", _still(len(self.worker.requests)))
+
+    def next_look(self, now: float) -> float | None:
+        """Return seconds until `look` has something to do; None without a deadline."""
+        times = [time for time in (self.deadline, self._flush_by) if time is not None]
+        return max(0.0, min(times) - now) if times else None
 
     def _cut_off(self) -> None:
         """Take their tasks away from the children: back to the queue, or failed."""

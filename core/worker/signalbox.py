@@ -60,12 +60,6 @@ class SignalBox:
         self._ours.close()
         self._kernels.close()
 
-    def reset_in_child(self) -> None:
-        """Undo everything in a process that was forked while this was open."""
-        signal.set_wakeup_fd(-1)
-        for number in OBEYED:
-            signal.signal(number, signal.SIG_DFL)
-
 
 def remapped(number: int) -> int:
     """Return the signal that `number` stands for: REMAP_SIGTERM=SIGQUIT makes TERM cold."""

@@ -1,21 +1,22 @@
 """The worker: one thread around one select.
 
 `turn` is the table of contents of the program.  `receive` and `collect` never wait; the only
-place where the worker sleeps is `rest`.  What hands out work stops before what does it: `open`
+place where the worker sleeps is `Rest.take`.  What hands out work stops before what does it: `open`
 is a list, `close` is that list backwards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import selectors
+import sys
 import threading
 import time
 from collections import deque
 from typing import Any
 
-from ..clock import LamportClock
+from ..clock import LamportClock, maybe_seconds
 from ..errors import BackendError, BrokerError
 from ..messaging.connection import Connection
 from ..messaging.consumer import Consumer, Delivery
@@ -33,30 +34,27 @@ from ..signals import (
 )
 from ..wire import codecs
 from ..wire.outcome import Outcome
-from ..wire.queues import Queue
 from .admission import Admission, Policy
 from .aside import Aside
 from .autoscaler import Autoscaler
 from .childhood import Childhood
 from .commands import Commands
-from .heartbeat import NOTE_AFTER, Heartbeat
+from .heartbeat import Heartbeat
 from .line import Line
 from .options import WorkerOptions
 from .prefetch import Prefetch
 from .request import Request
+from .rest import Rest
 from .revoked import LimitedSet
 from .scheduler import Scheduler
-from .settlement import Settlement, Totals, explain_stuck
-from .shutdown import COLD_GRACE, Shutdown
+from .selfview import record
+from .settlement import Settlement, Totals
+from .shutdown import COLD_GRACE, WARM_GRACE, Shutdown
 from .signalbox import SignalBox
+from .starter import Starter
 
 log = logging.getLogger("taskctl.worker")
 
-#: Pause (s) between two turns while the children have work at hand: outcomes and messages gather
-#: and are handled in one go.  See docs/benchmarks.md; without it the parent wakes for every task.
-PACE = 0.001
-#: Longest sleep of the loop (s).
-LONGEST_REST = 1.0
 #: Seconds for one attempt to reach the broker while running; the loop stands still meanwhile.
 RECONNECT_TIMEOUT = 1.0
 
@@ -65,6 +63,9 @@ class Worker:
     """One node: takes task messages from its queues and sees each to its end."""
 
     def __init__(self, app: Any, options: WorkerOptions) -> None:
+        celeryd_init.send(sender=options.hostname, instance=self, conf=app.conf, options={})
+        app.import_default_modules()
+        app.finalize()
         conf = app.conf
         self.app = app
         self.options = options
@@ -83,8 +84,7 @@ class Worker:
         self.lock = threading.RLock()
         self.inbox: deque[Delivery] = deque()
         self.shutdown = Shutdown(self)
-        self._backend_retry = 0.0
-        self._busy = False
+        self.rest = Rest(self)
         self._trouble: str | None = None
         self._build(conf)
 
@@ -97,9 +97,9 @@ class Worker:
         self.prefetch = Prefetch(options.prefetch)
         connection = Connection(
             app.broker_urls(),
-            options=conf.broker_transport_options,
+            options=app.broker_options(),
             owner=new_owner(self.hostname),
-            timeout=conf.broker_connection_timeout or 4.0,
+            timeout=maybe_seconds(conf.broker_connection_timeout) or 4.0,
         )
         self.consumer = Consumer(connection, options.queues)
         self.line = Line(connection, self._connect)
@@ -122,7 +122,7 @@ class Worker:
             version=app.version,
             interval=min(conf.worker_lease_interval, conf.worker_lease / 2),
             event_interval=options.heartbeat_interval,
-            record=self.record,
+            record=lambda: record(self),
             facts=lambda: {"active": len(self.pool.running()), "processed": self.totals.done},
         )
         childhood = Childhood(app, self.hostname, self.signals, options.extras)
@@ -135,6 +135,7 @@ class Worker:
             max_memory_kib=options.max_memory_kib,
         )
         self.autoscaler = Autoscaler(self.pool, *options.autoscale) if options.autoscale else None
+        max_deliveries = conf.task_max_deliveries or sys.maxsize
         self.settlement = Settlement(
             app,
             consumer=self.consumer,
@@ -144,16 +145,14 @@ class Worker:
             release=self.release,
             hostname=self.hostname,
             dead_queue=conf.task_dead_letter_queue,
-            max_deliveries=conf.task_max_deliveries,
-            acks_on_failure=conf.task_acks_on_failure is not False,
-            acks_on_timeout=conf.task_acks_on_timeout is not False,
+            max_deliveries=max_deliveries,
         )
         policy = Policy(
             acks_late=conf.task_acks_late,
             reject_on_worker_lost=bool(conf.task_reject_on_worker_lost),
             hard=options.hard,
             soft=options.soft,
-            max_deliveries=conf.task_max_deliveries,
+            max_deliveries=max_deliveries,
             zone=app.timezone,
         )
         self.admission = Admission(
@@ -165,6 +164,14 @@ class Worker:
             events=self.events,
             admit=self.admit,
             aside=self.scheduler.overfull,
+        )
+        self.starter = Starter(
+            self.pool,
+            self.scheduler,
+            wanted=self.admission.still_wanted,
+            note=self._note_started,
+            events=self.events,
+            totals=self.totals,
         )
         self.commands = Commands(self)
         self.aside = Aside(self) if self.pool.name == "solo" else None
@@ -181,34 +188,36 @@ class Worker:
             while not self.done:
                 self.turn()
                 if not self.done:
-                    self.rest()
+                    self.rest.take()
         finally:
             self.close()
         return self.exit_code
 
     def open(self) -> None:
-        """Start everything, in this order.
+        """Start everything, in this order; what fails leaves nothing running.
 
         Raises BrokerConnectionError if no broker answers, PoolError if no child can be made.
         """
-        celeryd_init.send(sender=self.hostname, instance=self, conf=self.app.conf, options={})
         worker_init.send(sender=self)
-        self.app.finalize()
-        # First of all: a child that inherits a connection could speak on it.
-        self.signals.open()
-        self.pool.open()
-        self.consumer.connection.open()
-        self.purge()
-        self._connect()
-        self.line.opened(time.monotonic())
-        self.heart.renew(self.consumer.broker)
-        self.heart.send(self.consumer.broker, "worker-online")
-        celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)
-        self._selector = selectors.DefaultSelector()
-        for fd in [self.signals.fileno(), *self.pool.filenos()]:
-            self._selector.register(fd, selectors.EVENT_READ)
-        if self.aside is not None:
-            self.aside.open()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.rest.close)
+            self.signals.open()
+            undo.callback(self.signals.close)
+            # Before the connection: a child that inherits one could speak on it.
+            self.pool.open()
+            undo.callback(lambda: self.pool.close(time.monotonic() + COLD_GRACE))
+            undo.callback(self.consumer.close)
+            self.consumer.connection.open()
+            celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)
+            self.purge()
+            self._connect()
+            self.line.opened(time.monotonic())
+            self.heart.renew(self.consumer.broker)
+            self.heart.send(self.consumer.broker, "worker-online")
+            self.rest.open()
+            if self.aside is not None:
+                self.aside.open()
+            undo.pop_all()
 
     def _connect(self) -> None:
         """Subscribe to queues and mailbox, on a connection that may be new."""
@@ -229,20 +238,38 @@ class Worker:
         """Stop everything, in the order backwards."""
         if self.aside is not None:
             self.aside.close()
-        self.pool.close(time.monotonic() + COLD_GRACE)
-        try:
-            if self.line.up:
-                broker = self.consumer.broker
-                self.events.flush(broker)
-                self.heart.send(broker, "worker-offline")
-                self.settlement.flush()
-                self.heart.registration.retire(broker)
-        except (BrokerError, BackendError) as exc:
-            log.error("%s; what was not acknowledged runs again elsewhere", exc)
+        # What still runs here has failed to end in time, or the loop broke down.
+        grace = COLD_GRACE if self.requests else WARM_GRACE
+        self.pool.close(time.monotonic() + grace)
+        if not self._take_leave():
             self.exit_code = self.exit_code or 1
         self.consumer.close()
         worker_shutdown.send(sender=self)
         self.signals.close()
+        self.rest.close()
+
+    def _take_leave(self) -> bool:
+        """Say what is left to be said; return whether all of it was."""
+        if not self.line.up:
+            if self.settlement.pending() or self.requests:
+                log.error("the broker is away; what was not acknowledged runs again elsewhere")
+            return not self.settlement.pending()
+        said, broker = True, self.consumer.broker
+        try:
+            self.events.flush(broker)
+            self.heart.send(broker, "worker-offline")
+            try:
+                self.settlement.flush()
+            except BackendError as exc:
+                # No ack without its result.
+                log.error("%s; tasks without a stored result run again elsewhere", exc)
+                self.consumer.forget()
+                said = False
+            self.heart.registration.retire(broker)
+        except BrokerError as exc:
+            log.error("%s; what was not acknowledged runs again elsewhere", exc)
+            return False
+        return said
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -255,52 +282,20 @@ class Worker:
             self.settle(outcomes)
             self.converse(now)
             self.start_due(now)
-        self.adjust(now)
+            self.adjust(now)
 
     def converse(self, now: float) -> None:
         """Everything that needs the broker; when it is gone, the rest goes on."""
         if not self.line.mend(now):
             return
         try:
-            self.flush(now)
+            self.beat(now)
+            self.settlement.flush_when_due(now)
             self.admit_received()
             self.answer()
-            self.beat(now)
             self.events.flush(self.consumer.broker)
         except BrokerError as exc:
-            self.line.lost(exc, now)
-
-    def rest(self) -> None:
-        """Sleep until something happens or is due."""
-        if self._busy and self.pool.waiting():
-            time.sleep(PACE)
-            return
-        fd = self._listen_to_broker()
-        try:
-            self._selector.select(self._longest_rest(time.monotonic()))
-        finally:
-            if fd is not None:
-                self._selector.unregister(fd)
-
-    def _listen_to_broker(self) -> int | None:
-        if not self.line.up:
-            return None
-        fd = self.consumer.broker.fileno()
-        self._selector.register(fd, selectors.EVENT_READ)
-        return fd
-
-    def _longest_rest(self, now: float) -> float:
-        if self.settlement.pending() and self.line.up:
-            return max(0.0, self._backend_retry - now)
-        times = [LONGEST_REST, self.pool.next_look()]
-        if self.line.up:
-            times += [self.consumer.broker.poll_interval(), self.heart.next_due(now)]
-        for time_left in (self.scheduler.next_due(now), self.line.next_try(now)):
-            if time_left is not None:
-                times.append(time_left)
-        if self.shutdown.deadline is not None:
-            times.append(max(0.0, self.shutdown.deadline - now))
-        return max(0.0, min(times))
+            self.line.lost(exc)
 
     # --- the parts of a turn --------------------------------------------------------------------
 
@@ -311,7 +306,7 @@ class Worker:
 
     def settle(self, outcomes: list[Outcome | Started]) -> None:
         """End the requests whose outcome has come."""
-        self._busy = bool(outcomes)
+        self.rest.busy = bool(outcomes)
         for outcome in outcomes:
             request = self.requests.get(outcome.request)
             if request is None:
@@ -328,16 +323,6 @@ class Worker:
             self.settlement.ack_early(request)
         self.events.task("task-started", uuid=request.id)
 
-    def flush(self, now: float) -> None:
-        """Store results and say acks; while the backend is gone both wait."""
-        if not self.settlement.pending() or now < self._backend_retry:
-            return
-        try:
-            self.settlement.flush()
-        except BackendError as exc:
-            self._backend_retry = now + 1.0
-            log.error("%s", explain_stuck(exc, len(self.requests)))
-
     def admit_received(self) -> None:
         """Take what there is room for; a delivery stays in the inbox until it is decided."""
         if not self.stopping and not self.settlement.stuck:
@@ -348,8 +333,17 @@ class Worker:
 
     def room(self) -> int:
         """Return how many more messages are wanted."""
-        waiting = len(self.scheduler)
-        return self.prefetch.room(self.pool.size, max(0, len(self.requests) - waiting))
+        if self.pool.size and not self.pool.ready():
+            return 0  # children that cannot start must not keep work from other nodes
+        children = self.pool.size if self.autoscaler is None else self.autoscaler.high
+        now = time.monotonic()
+        overtime = 0.0
+        for running in self.pool.running() if self.prefetch.multiplier == "auto" else ():
+            request = self.requests.get(running.request)
+            if request is not None:
+                overtime += self.prefetch.overtime(request, now - running.since)
+        held = len(self.requests) - self.scheduler.limited()
+        return self.prefetch.room(children, held, overtime)
 
     def window(self) -> int:
         """Return how many messages are held or wanted: Celery's prefetch count."""
@@ -367,27 +361,14 @@ class Worker:
             self.prefetch.gave(request)
 
     def start_due(self, now: float) -> None:
-        """Hand to the pool what may start."""
+        """Hand to the pool what may start, and to other nodes what would wait here for long."""
         if self.stopping:
             return
-        due = [r for r in self.scheduler.due(now) if self.admission.still_wanted(r)]
-        if not due:
-            return
-        suspects = [r for r in due if r.delivery.deliveries and not r.noted]
-        if suspects and not self._note_started(suspects):
-            for request in due:
-                self.scheduler.hold(request)
-            return
-        describe = log.isEnabledFor(logging.INFO) or self.events.task_events
-        announce = self.events.task_events
-        for request in due:
-            self.totals.count(request.type)
-        self.pool.submit(
-            [
-                request.work(announce=announce or not request.acks_late, describe=describe)
-                for request in due
-            ]
-        )
+        if self.prefetch.multiplier == "auto":
+            for number in self.starter.stalled(now):
+                if (request := self.requests.get(number)) is not None:
+                    self.settlement.give_back(request)
+        self.starter.start(now)
 
     def _note_started(self, requests: list[Request]) -> bool:
         """Tell the broker that these run: if the node dies, it is held against them."""
@@ -396,7 +377,7 @@ class Worker:
         try:
             self.consumer.broker.started([r.delivery.tag for r in requests])
         except BrokerError as exc:
-            self.line.lost(exc, time.monotonic())
+            self.line.lost(exc)
             return False
         for request in requests:
             request.noted = True
@@ -415,19 +396,19 @@ class Worker:
                 self.consumer.broker.publish([reply])
 
     def beat(self, now: float) -> None:
-        """Renew the lease, note what runs, take over from the dead."""
-        for node in self.heart.beat(self.consumer.broker, now):
+        """Renew the lease and take over from the dead."""
+        lapsed = self.heart.lapsed(now)
+        if lapsed is not None:
+            log.warning(
+                "the lease of this node ended %.1f s ago: it stood still, or the broker was away; "
+                "tasks that run here may run a second time elsewhere",
+                lapsed,
+            )
+            # What has not begun is another node's by now, or goes back to the queue.
+            self.shutdown.give_back_waiting()
+        early = self.settlement.pending()
+        for node in self.heart.beat(self.consumer.broker, now, early=early):
             log.warning("node %s is gone; what it held is back on its queues", node)
-        young = now - NOTE_AFTER
-        long = [
-            request
-            for running in self.pool.running()
-            if running.since < young
-            and (request := self.requests.get(running.request)) is not None
-            and not request.noted
-        ]
-        if long:
-            self._note_started(long)
 
     def adjust(self, now: float) -> None:
         """Fit the pool to the work, tell of trouble, and see whether the end has come."""
@@ -471,36 +452,3 @@ class Worker:
         for request in self.recall():
             if self.admission.still_wanted(request):
                 self.scheduler.hold(request)
-
-    def known_queue(self, name: str) -> Queue | None:
-        """Return a configured queue by name."""
-        return self.app.known_queue(name)  # type: ignore[no-any-return]
-
-    def broker_info(self) -> dict[str, Any]:
-        """Return the `broker` part of a stats reply; the password is not in it."""
-        return self.app.broker_info(self.consumer.connection.url)  # type: ignore[no-any-return]
-
-    def record(self) -> dict[str, Any]:
-        """Return what the registry says of this node."""
-        running = self.pool.running()
-        now = time.monotonic()
-        return {
-            "state": self.state(len(running)),
-            "pool": self.pool.name,
-            "slots": self.pool.size,
-            "busy": len(running),
-            "queues": sorted(self.consumer.queues),
-            "done": self.totals.done,
-            "failed": self.totals.failed,
-            "oldest_seconds": max((now - one.since for one in running), default=None),
-            "uptime_seconds": now - self.started_at,
-            "tasks": sorted(name for name in self.tasks if not name.startswith("celery.")),
-        }
-
-    def state(self, busy: int) -> str:
-        """Return the state word of this node."""
-        if self.stopping:
-            return "stopping"
-        if not self.ready:
-            return "starting"
-        return "busy" if busy >= self.pool.size else "ok"
