@@ -13,12 +13,12 @@ from typing import Any
 
 from .. import current
 from ..backends.base import Backend
-from ..errors import TimeoutError
+from ..errors import BackendError, TimeoutError
 from ..wire.result_meta import decode_meta
 from ..wire.states import PROPAGATE_STATES, READY_STATES
 
-#: Seconds after which a wait looks for itself, should a backend's notice have been lost.
-LOOK_ANYWAY = 1.0
+#: Seconds between two calls of `on_interval` for those who give no interval.
+INTERVAL = 0.5
 
 #: True or False inside allow_join_result and denied_join_result, None elsewhere.
 _join_allowed: contextvars.ContextVar[bool | None] = contextvars.ContextVar(
@@ -108,6 +108,8 @@ def _arrivals(
 ) -> Generator[tuple[str, Meta]]:
     outstanding = dict.fromkeys(task_ids)
     expected = list(outstanding)
+    if interval is None and on_interval is not None:
+        interval = INTERVAL
     backend.expect(expected)
     try:
         known = found = backend.load(expected)
@@ -140,8 +142,17 @@ def _next_look(
     if interval is not None and type(backend).wait is Backend.wait:
         time.sleep(interval if deadline is None else max(0.0, min(interval, deadline - now)))
         return backend.load(task_ids)
-    look = now + (LOOK_ANYWAY if interval is None else interval)
-    return backend.wait(task_ids, look if deadline is None else min(deadline, look), known)
+    if interval is None:
+        return backend.wait(task_ids, deadline, known)
+    look = now + interval if deadline is None else min(deadline, now + interval)
+    try:
+        return backend.wait(task_ids, look, known)
+    except BackendError:
+        # Away until the look, and so perhaps back before the deadline; a refusal comes sooner.
+        now = time.monotonic()
+        if now < look or (deadline is not None and now >= deadline):
+            raise
+        return known
 
 
 def timed_out(app: Any, backend: Backend, task_ids: list[str], timeout: float) -> TimeoutError:
