@@ -13,10 +13,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import AlreadyRegistered, NotRegistered
+from ..errors import AlreadyRegistered, ImproperlyConfigured, NotRegistered
 from .autoretry import add_autoretry
 from .task import Task
 
+#: Options of Celery's that this version does not carry out; asking for one is an error.
+_NOT_YET = ("pydantic", "retry_on_worker_lost")
 #: Options of `@app.task` that are not attributes of the task.
 _DECORATOR_ONLY = ("name", "base", "bind")
 
@@ -185,6 +187,11 @@ class Workshop:
         self, fun: Callable[..., Any], name: str, options: dict[str, Any]
     ) -> type[Task[Any, Any]]:
         """Return the class of a function's task: `run` is the function, options its attributes."""
+        refused = [option for option in _NOT_YET if options.get(option)]
+        if refused:
+            raise ImproperlyConfigured(
+                f"task {name}: option {refused[0]!r} is not in this version: leave it out"
+            )
         bound = bool(options.get("bind"))
         run = fun if bound else staticmethod(fun)
         attributes = {

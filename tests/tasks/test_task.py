@@ -11,6 +11,7 @@ import pytest
 from taskctl.core import current
 from taskctl.core.errors import (
     EncodeError,
+    ImproperlyConfigured,
     MaxRetriesExceededError,
     Reject,
     Retry,
@@ -545,3 +546,13 @@ def test_a_task_sends_events_of_its_own(app: App) -> None:
 def test_a_backend_of_its_own_wins(app: App, add: Any) -> None:
     add.backend = app.backend
     assert add.AsyncResult("x").backend is app.backend
+
+
+@pytest.mark.parametrize("option", ["pydantic", "retry_on_worker_lost"])
+def test_an_option_of_celery_that_is_not_there_yet_is_refused(app: App, option: str) -> None:
+    @app.task(**{option: True})
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    with pytest.raises(ImproperlyConfigured, match=f"option '{option}' is not in this version"):
+        add.name  # noqa: B018
