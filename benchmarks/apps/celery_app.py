@@ -1,0 +1,21 @@
+"""The tasks, as a Celery app."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+from .work import answer
+
+app = Celery("bench", broker=os.environ["BENCH_BROKER"])
+app.conf.result_backend = os.environ["BENCH_BACKEND"] or "disabled"
+app.conf.task_ignore_result = not os.environ["BENCH_BACKEND"]
+
+
+@app.task(name="bench.noop")
+def noop() -> None:
+    """Do nothing."""
+
+
+app.task(answer, name="bench.answer")

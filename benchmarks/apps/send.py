@@ -1,0 +1,56 @@
+"""Send tasks one by one, as a program: `python -m benchmarks.apps.send PRODUCT noop|answer N`.
+
+`noop` prints how many seconds the N calls took; `answer` sends each when the one before has begun
+and the worker has been idle for a moment, and prints a JSON list of the seconds from before the
+call to the begin of the task.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import random
+import socket
+import struct
+import sys
+import time
+from typing import Any
+
+#: Pause before a call, seconds: drawn anew each time, or a beat with a poll could hide it.
+PAUSE = (0.010, 0.025)
+#: Seconds after which an answer counts as lost.
+PATIENCE = 30.0
+
+
+def send_noops(app: Any, count: int) -> float:
+    """Return how many seconds `count` calls take."""
+    noop = app.tasks["bench.noop"]
+    noop.delay()  # connects, and declares the queue
+    began = time.perf_counter()
+    for _ in range(count - 1):
+        noop.delay()
+    return (time.perf_counter() - began) * count / (count - 1)
+
+
+def ask_answers(app: Any, count: int) -> list[float]:
+    """Return for each of `count` calls the seconds from the call to the begin of the task."""
+    answer = app.tasks["bench.answer"]
+    latencies = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
+        ear.bind(("127.0.0.1", 0))
+        ear.settimeout(PATIENCE)
+        port = ear.getsockname()[1]
+        for call in range(-5, count):
+            time.sleep(random.uniform(*PAUSE))
+            sent = time.time()
+            answer.delay(port)
+            began = struct.unpack("d", ear.recv(8))[0]
+            if call >= 0:  # the first few find caches cold
+                latencies.append(began - sent)
+    return latencies
+
+
+if __name__ == "__main__":
+    product, task, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    module = importlib.import_module(f"benchmarks.apps.{product}_app")
+    print(json.dumps({"noop": send_noops, "answer": ask_answers}[task](module.app, number)))

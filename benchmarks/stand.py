@@ -1,0 +1,194 @@
+"""The test stand: a Redis server of its own, the contestants, their queues and workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+from taskctl.core.brokers import open_broker
+
+from tests.support.servers import RedisServer
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).resolve().parents[1]
+QUEUE = "celery"
+#: Celery's three extras that talk to other workers; without them it does less.
+QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+#: Below this share of all processors (percent) the machine counts as quiet, and how long (s) to
+#: wait for that.
+QUIET_PERCENT, QUIET_WITHIN = 12.0, 60.0
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A product as it is set up for a figure."""
+
+    label: str
+    product: str
+    broker: str = "redis"
+    results: bool = False
+    options: tuple[str, ...] = ()
+
+    def command(self) -> list[str]:
+        """Return the command line of its worker with two children."""
+        app = f"benchmarks.apps.{self.product}_app"
+        pool = ["-P", "prefork", "-c", "2", "-n", "bench@%h", *self.options]
+        return [sys.executable, "-m", self.product, "-A", app, "worker", *pool]
+
+
+TASKCTL = Contestant("taskctl", "taskctl")
+TASKCTL_SQLITE = Contestant("taskctl, SQLite", "taskctl", broker="sqlite")
+CELERY = Contestant("Celery", "celery")
+CELERY_QUIET = Contestant("Celery, quiet", "celery", options=QUIET)
+
+
+class Stand:
+    """Where contestants run, one at a time; close it, and nothing is left."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="taskctl-bench-"))
+        self.embedded = self.folder / "embedded"
+        self.server = RedisServer()
+
+    def __enter__(self) -> Stand:
+        self.server.start()
+        self.redis = redis.Redis(port=self.server.port)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.redis.close()
+        self.server.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, contestant: Contestant) -> str:
+        """Return the URL of its broker."""
+        if contestant.broker == "redis":
+            return self.server.url
+        return f"sqlite:///{self.embedded}/queue.db"
+
+    def env(self, contestant: Contestant) -> dict[str, str]:
+        """Return the environment its programs run in: byte code is cached, as users have it."""
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TASKCTL_", "CELERY_")) and name != "PYTHONDONTWRITEBYTECODE"
+        }
+        return {
+            **env,
+            "BENCH_BROKER": self.url(contestant),
+            "BENCH_BACKEND": self.server.url if contestant.results else "",
+            "PYTHONPYCACHEPREFIX": str(self.folder / "pycache"),
+        }
+
+    def clear(self) -> None:
+        """Make all brokers as new."""
+        self.redis.flushall()
+        shutil.rmtree(self.embedded, ignore_errors=True)
+        self.embedded.mkdir()
+
+    def send(self, contestant: Contestant, task: str, count: int) -> Any:
+        """Send tasks with the contestant's own producer; return what apps/send.py says."""
+        words = [sys.executable, "-m", "benchmarks.apps.send", contestant.product, task, str(count)]
+        said = subprocess.run(
+            words, env=self.env(contestant), cwd=ROOT, stdout=subprocess.PIPE, check=True
+        )
+        return json.loads(said.stdout)
+
+    @contextmanager
+    def worker(self, contestant: Contestant) -> Iterator[psutil.Process]:
+        """Run the contestant's worker meanwhile; it is told to stop, and waited for."""
+        with open(self.folder / "worker.log", "wb") as log:
+            worker = psutil.Popen(
+                contestant.command(),
+                env=self.env(contestant),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            yield worker
+        finally:
+            family = [worker, *worker.children(recursive=True)]
+            worker.terminate()
+            for late in psutil.wait_procs(family, timeout=30)[1]:
+                late.kill()
+
+    @contextmanager
+    def idle_worker(self, contestant: Contestant) -> Iterator[psutil.Process]:
+        """Run the contestant's worker meanwhile, once it has shown that it works."""
+        with self.worker(contestant) as worker:
+            self.send(contestant, "answer", 5)
+            yield worker
+
+    def gauge(self, contestant: Contestant) -> Gauge:
+        """Return what tells how many messages the contestant has not acknowledged."""
+        return RedisGauge(self.redis) if contestant.broker == "redis" else Gauge(self, contestant)
+
+    def complaint(self) -> str:
+        """Return the end of the last worker's log."""
+        return (self.folder / "worker.log").read_text(errors="replace")[-2000:]
+
+
+class Gauge:
+    """Reads how many messages wait or are unacknowledged."""
+
+    #: Seconds between two looks: rare enough to cost the contestant nothing that shows.
+    every = 0.02
+
+    def __init__(self, stand: Stand, contestant: Contestant) -> None:
+        self.broker = open_broker(stand.url(contestant))
+        self.broker.open()
+
+    def read(self) -> int:
+        """Return the number now."""
+        stats = [stat for stat in self.broker.queues() if stat.name == QUEUE]
+        return sum(stat.ready + stat.unacked for stat in stats)
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self.broker.close()
+
+
+class RedisGauge(Gauge):
+    """The same from Redis, where both products keep the same keys."""
+
+    every = 0.01
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.pipeline = client.pipeline(transaction=True)
+
+    def read(self) -> int:
+        self.pipeline.llen(QUEUE)
+        self.pipeline.hlen("unacked")
+        return sum(self.pipeline.execute())
+
+    def close(self) -> None:
+        """The client is the stand's."""
+
+
+def wait_for_quiet() -> None:
+    """Wait until the machine has nothing else to do; go on, and say so, if it always has."""
+    psutil.cpu_percent()
+    try:
+        eventually(lambda: psutil.cpu_percent(interval=0.5) < QUIET_PERCENT, within=QUIET_WITHIN)
+    except AssertionError:
+        print(f"the machine is busy: {psutil.cpu_percent(interval=1)} %", file=sys.stderr)
+
+
+def now() -> float:
+    """Return the time all durations are taken with."""
+    return time.perf_counter()
