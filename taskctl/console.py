@@ -167,7 +167,8 @@ class Console:
     def _paint_word(self, column: Column, cell: str) -> str:
         if column.key not in ("state", "result"):
             return cell
-        return self.paint(cell, WORDS.get(cell.strip(), ""))
+        word = cell.rstrip()
+        return self.paint(word, WORDS.get(word, "")) + " " * (len(cell) - len(word))
 
     def paint(self, text: str, colour: str) -> str:
         """Return a text in a colour, if colours are wanted."""

@@ -92,16 +92,20 @@ class Program(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
-        rest = super().parse_args(ctx, args)
-        left = [*ctx._protected_args, *ctx.args]
-        ctx.obj.global_args = given[: len(given) - len(left)]
+        # The group's own way parts the name of the command from its words, each release elsewhere.
+        rest = click.Command.parse_args(self, ctx, args)
+        ctx.obj.global_args = given[: len(given) - len(rest)]
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        if not ctx._protected_args and not ctx.args:
+        if not ctx.args:
             click.echo(ctx.get_help())
             return 0
-        return super().invoke(ctx)
+        name, command, words = self.resolve_command(ctx, ctx.args)
+        ctx.invoked_subcommand = name
+        assert command is not None
+        with command.make_context(name, words, parent=ctx) as below:
+            return below.command.invoke(below)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *sorted(plugins())]

@@ -11,11 +11,9 @@ import click
 from taskctl.apps import unreachable
 from taskctl.command import Option
 from taskctl.core.app import App
-from taskctl.core.brokers.base import NodeRecord
 from taskctl.core.errors import BrokerConnectionError
 from taskctl.core.redact import mask, mask_url
-from taskctl.core.remote.cluster import Answer, UnknownNode, resolve
-from taskctl.core.wire.command_message import CommandReply
+from taskctl.core.remote.cluster import Answer, CommandReply, NodeRecord, UnknownNode, resolve
 
 from .failures import FAILED, OK, PARTIAL, UNAVAILABLE, CommandError, usage
 from .tables import up

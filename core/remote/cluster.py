@@ -16,6 +16,9 @@ from ..messaging.mailbox import ClientMailbox
 from ..messaging.nodes import live_nodes
 from ..wire.command_message import CommandReply
 
+#: The last two are what an answer is made of, for those who draw it.
+__all__ = ["Answer", "Cluster", "UnknownNode", "resolve", "CommandReply", "NodeRecord"]
+
 #: Share of the timeout that asking the registry may take before the nodes are asked.
 _REGISTRY_SHARE = 0.5
 

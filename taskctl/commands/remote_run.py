@@ -13,9 +13,8 @@ from taskctl.command import Option
 from taskctl.console import Console
 from taskctl.context import Context
 from taskctl.core.redact import mask
-from taskctl.core.remote.cluster import Answer
+from taskctl.core.remote.cluster import Answer, CommandReply
 from taskctl.core.remote.vocabulary import Command
-from taskctl.core.wire.command_message import CommandReply
 from taskctl.failures import OK
 from taskctl.remote import REMOTE, Asking, Fleet, native, remote_options
 from taskctl.views.celery_text import online, reply_lines
@@ -30,7 +29,7 @@ def make_command(
     """Return the click command `inspect` or `control`."""
 
     @click.pass_obj
-    def run(context: Context, method: str | None, words: tuple[str, ...], **options: Any) -> int:
+    def run(context: Context, /, method: str | None, words: tuple[str, ...], **options: Any) -> int:
         return _run(context, kind, method, words, options)
 
     class Remote(RemoteCommand, HelpCommand):

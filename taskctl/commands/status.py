@@ -10,8 +10,7 @@ from taskctl.apps import client_app
 from taskctl.command import Command
 from taskctl.console import Console
 from taskctl.context import Context
-from taskctl.core.brokers.base import NodeRecord
-from taskctl.core.remote.cluster import Answer
+from taskctl.core.remote.cluster import Answer, NodeRecord
 from taskctl.failures import OK
 from taskctl.remote import Asking, Fleet, by_name, remote_options
 from taskctl.views.celery_text import online, reply_lines
@@ -25,7 +24,7 @@ _FACTS = (
 
 
 @click.pass_obj
-def _status(context: Context, **options: Any) -> int:
+def _status(context: Context, /, **options: Any) -> int:
     console = context.console(piped="celery", celery_json=True)
     fleet = Fleet(client_app(context), Asking(**options))
     answer = fleet.ask("ping")

@@ -15,7 +15,7 @@ from .worker_values import click_option
 
 
 @click.pass_obj
-def _worker(context: Context, **given: Any) -> int:
+def _worker(context: Context, /, **given: Any) -> int:
     return start(context, given)
 
 

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from taskctl.apps import unreachable, user_app
@@ -20,7 +20,6 @@ from taskctl.context import Context
 from taskctl.core import daemon
 from taskctl.core import log as logs
 from taskctl.core.app import App
-from taskctl.core.brokers.base import Broker
 from taskctl.core.clock import maybe_seconds
 from taskctl.core.errors import (
     BrokerConnectionError,
@@ -219,7 +218,7 @@ class Start:
         for delay in self._delays(app):
             try:
                 with app.connection() as connection:
-                    return _waiting(connection.broker, options)
+                    return _waiting(connection.broker.queues(), options)
             except BrokerConnectionError as exc:
                 if delay is None:
                     raise unreachable(app, exc) from exc
@@ -299,9 +298,9 @@ class Start:
             daemon.report_failed(error.exit_code, "; ".join([error.message, *error.hints]))
 
 
-def _waiting(broker: Broker, options: WorkerOptions) -> list[dict[str, Any]]:
+def _waiting(stats: Iterable[Any], options: WorkerOptions) -> list[dict[str, Any]]:
     """Return how much waits in each queue of this worker, and for how long."""
-    known = {stat.name: stat for stat in broker.queues()}
+    known = {stat.name: stat for stat in stats}
     found = []
     for queue in options.queues:
         stat = known.get(queue.name)

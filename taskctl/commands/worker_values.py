@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -15,14 +14,13 @@ from taskctl.command import Option
 from taskctl.core.app import App
 from taskctl.core.config import Origin
 from taskctl.core.errors import ImproperlyConfigured, SettingError
-from taskctl.core.settings_table import SETTINGS
 from taskctl.core.worker.autoscaler import parse_autoscale
 from taskctl.failures import usage
 
 from . import worker_options
 
 
-class Concurrency(click.ParamType):
+class Concurrency(click.ParamType):  # type: ignore[type-arg]
     """A whole number of children, or `auto`; 0 stands for the setting."""
 
     name = "number"
@@ -35,7 +33,7 @@ class Concurrency(click.ParamType):
         return int(value) or None
 
 
-class Autoscale(click.ParamType):
+class Autoscale(click.ParamType):  # type: ignore[type-arg]
     """MAX,MIN in any order, or MAX alone."""
 
     name = "limits"
@@ -49,7 +47,7 @@ class Autoscale(click.ParamType):
             self.fail(str(exc), param, ctx)
 
 
-class Names(click.ParamType):
+class Names(click.ParamType):  # type: ignore[type-arg]
     """Names with commas between them."""
 
     name = "list"
@@ -124,6 +122,7 @@ def apply_overrides(app: App, words: Iterable[str]) -> None:
 
     Raises CommandError naming the word that is wrong.
     """
+    app.conf.read()
     for word in words:
         match = _WORD.fullmatch(word)
         if match is None:
@@ -133,12 +132,10 @@ def apply_overrides(app: App, words: Iterable[str]) -> None:
             )
         key, value = _full_key(match["key"]), _cast(word, match["cast"], match["value"])
         try:
-            if key not in SETTINGS and app.conf.find_option(key) is None:
-                near = difflib.get_close_matches(key, SETTINGS, 1)
-                raise usage(f"{word}: unknown setting {key!r}", near and f"did you mean: {near[0]}")
+            app.conf.explain(key)
             app.conf.override({key: value}, Origin("cli", word))
         except SettingError as exc:
-            raise usage(str(exc)) from exc
+            raise usage(str(exc) if word in str(exc) else f"{word}: {exc}") from exc
 
 
 def _full_key(key: str) -> str:

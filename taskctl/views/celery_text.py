@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pprint import pformat
 from typing import Any
 
-from taskctl.core.wire.command_message import CommandReply
+from taskctl.core.remote.cluster import CommandReply
 
 
 def reply_lines(

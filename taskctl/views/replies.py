@@ -137,7 +137,7 @@ def _rows(answer: Answer, read: Callable[[Any], Rows], empty: str | None) -> Row
     for node, value in by_name(answer).items():
         if error_of(value) is not None:
             continue
-        rows = [{"node": node, **row} for row in read(content(value) if value else [])]
+        rows = [{"node": node, **row} for row in read(content(value) or {})]
         yield from rows or ([{"node": node, empty: None}] if empty else [])
 
 
