@@ -17,10 +17,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem, shell_complete
+from click.shell_completion import CompletionItem
 
 from .command import write_examples
 from .complaints import complain
+from .completer import answer
 from .context import Context
 from .core.version import __version__
 from .failures import INTERRUPTED, usage
@@ -67,7 +68,7 @@ def run(words: Sequence[str]) -> int:
 def _run(words: list[str], context: Context) -> int:
     group = Program()
     if instruction := os.environ.get(COMPLETE_VARIABLE):
-        return shell_complete(group, {"obj": context}, "taskctl", COMPLETE_VARIABLE, instruction)
+        return answer(group, context, instruction)
     try:
         with group.make_context("taskctl", words, obj=context) as ctx:
             result = group.invoke(ctx)
