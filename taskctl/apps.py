@@ -8,6 +8,8 @@ from taskctl.core.app import App
 from taskctl.core.config import Origin
 from taskctl.core.errors import BrokerConnectionError
 from taskctl.core.loader import find_app, import_object, is_missing
+from taskctl.core.redact import mask_url
+from taskctl.core.sqlitefile import path_of_url
 
 from .context import Context
 from .failures import UNAVAILABLE, CommandError, usage
@@ -48,6 +50,13 @@ def unreachable(app: App, exc: BrokerConnectionError) -> CommandError:
     where = app.conf.origin("broker_url").where
     hint = f"broker_url is set by {where}" if where else "no broker is named: see -b"
     return CommandError(str(exc), hint, exit_code=UNAVAILABLE, code="broker")
+
+
+def shown_url(url: str) -> str:
+    """Return a URL as people may see it: without secrets, a file by its absolute path."""
+    if url.startswith("sqlite://"):
+        return f"sqlite:///{path_of_url(url).absolute()}"
+    return mask_url(url)
 
 
 def _find(spec: str) -> App:

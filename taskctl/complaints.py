@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -13,6 +15,9 @@ import click
 from taskctl.core.redact import mask_text
 
 from .failures import DEFECT, INTERRUPTED, USAGE, CommandError, describe
+
+#: How click says that a word is no number.
+_NUMBERS = re.compile(r"is not a valid (float|integer)( range)?$")
 
 
 def complain(exc: BaseException, *, verbose: int = 0) -> int:
@@ -53,13 +58,14 @@ def _of_click(exc: click.ClickException) -> CommandError:
     match exc:
         case click.NoSuchOption():
             message = f"no option {exc.option_name} in {path}"
-            if exc.possibilities:
-                hints = [f"did you mean: {', '.join(sorted(exc.possibilities))}"]
+            near = difflib.get_close_matches(exc.option_name, exc.possibilities or (), 2, 0.7)
+            if near:
+                hints = [f"did you mean: {', '.join(near)}"]
         case click.MissingParameter():
             name = exc.param.make_metavar(ctx) if exc.param is not None and ctx else "an argument"
             message = f"{path} wants {name}, got nothing"
         case click.BadParameter() if exc.param is not None:
-            message = f"{_spelling(exc)}: {exc.message.rstrip('.')}"
+            message = f"{_spelling(exc)}: {_NUMBERS.sub(_number, exc.message.rstrip('.'))}"
         case _:
             message = message[:1].lower() + message[1:]
     return CommandError(message, *hints, exit_code=USAGE, code="usage")
@@ -75,6 +81,10 @@ def _spelling(exc: click.BadParameter) -> str:
             names = [param.envvar] if isinstance(param.envvar, str) else param.envvar
             return next((name for name in names if os.environ.get(name)), param.name)
     return param.opts[0] if isinstance(param, click.Option) else param.human_readable_name
+
+
+def _number(found: re.Match[str]) -> str:
+    return "is no number" if found[1] == "float" else "is no whole number"
 
 
 def _traceback(exc: BaseException) -> str:

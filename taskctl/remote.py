@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from taskctl.apps import unreachable
+from taskctl.apps import shown_url, unreachable
 from taskctl.command import Option
 from taskctl.core.app import App
 from taskctl.core.errors import BrokerConnectionError
-from taskctl.core.redact import mask, mask_url
+from taskctl.core.redact import mask
 from taskctl.core.remote.cluster import Answer, CommandReply, NodeRecord, UnknownNode, resolve
 
 from .failures import FAILED, OK, PARTIAL, UNAVAILABLE, CommandError, usage
@@ -122,7 +122,7 @@ class Fleet:
         return expect is not None and expect > sum(node.alive for node in self.records().values())
 
     def _nobody(self, answer: Answer) -> CommandError:
-        broker = mask_url(self.app.control.connection.url)
+        broker = shown_url(self.app.control.connection.url)
         waited = f"no worker answered in {answer.seconds:.1f} s"
         if not answer.missing:
             return CommandError(

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from taskctl.apps import unreachable, user_app
+from taskctl.apps import shown_url, unreachable, user_app
 from taskctl.context import Context
 from taskctl.core import daemon
 from taskctl.core import log as logs
@@ -30,7 +30,6 @@ from taskctl.core.errors import (
 from taskctl.core.loader import import_modules
 from taskctl.core.pidfile import Pidfile
 from taskctl.core.privileges import become, parse_umask
-from taskctl.core.redact import mask_url
 from taskctl.core.templates import expand_path, node_name, worker_letters
 from taskctl.core.version import __version__
 from taskctl.core.worker.options import WorkerOptions, resolve
@@ -252,9 +251,9 @@ class Start:
             "python": platform.python_version(),
             "app": self.context.app_spec or app.main or "default",
             "tasks": sorted(name for name in app.tasks if not name.startswith("celery.")),
-            "broker": mask_url(app.broker_url()),
+            "broker": shown_url(app.broker_url()),
             "broker_from": "default; local disk" if default else origin.where,
-            "results": None if backend is None else mask_url(backend),
+            "results": None if backend is None else shown_url(backend),
             "results_kept": maybe_seconds(conf.result_expires),
             "pool": "prefork" if options.pool == "processes" else options.pool,
             "children": options.concurrency,

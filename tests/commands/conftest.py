@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..support.nodes import Host
+from ..support.shell import Shell
 
 
 @pytest.fixture
@@ -16,3 +17,11 @@ def host(tmp_path: Path) -> Iterator[Host]:
     host = Host(tmp_path)
     yield host
     host.kill_all()
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """A folder with a project, to type commands in; no process outlives the test."""
+    shell = Shell(tmp_path)
+    yield shell
+    shell.close()
