@@ -23,7 +23,7 @@ _SUFFIXES = {".py": "python", ".toml": "toml", ".json": "json", ".env": "env"}
 
 _ENV_LINE = re.compile(
     r"(?m)^(?P<head>[ \t]*(?:export[ \t]+)?(?P<key>[A-Za-z_][\w.]*)[ \t]*=[ \t]*)"
-    r"(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\n]*?(?=[ \t]+\#|[ \t]*$))"
+    r"(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\n]*?(?=[ \t]+\#|[ \t\r]*$))"
     r"(?P<tail>[^\n]*)"
 )
 #: A line of a .env file as shells want it: no space around the sign.

@@ -193,8 +193,8 @@ class _Searcher:
         if not isinstance(whole, str):
             return
         shown = conceal(whole)
-        for part in ast.walk(node):
-            if not (isinstance(part, ast.Constant) and isinstance(part.value, str) and part.value):
+        for part in _pieces(node):
+            if not (isinstance(part.value, str) and part.value):
                 continue
             if shown == whole:
                 self.cleared.add(part)
@@ -245,6 +245,22 @@ def _fold(node: ast.expr) -> Any:
         case ast.Name() | ast.Attribute() | ast.Call() | ast.Subscript():
             return "{}"
     return None
+
+
+def _pieces(node: ast.expr) -> Iterator[ast.Constant]:
+    """Yield the literals that `_fold` puts together, and no others."""
+    match node:
+        case ast.Constant():
+            yield node
+        case ast.Tuple(elts=parts):
+            for part in parts:
+                yield from _pieces(part)
+        case ast.BinOp(left=left, right=right):
+            yield from _pieces(left)
+            yield from _pieces(right)
+        case ast.Call(func=ast.Attribute(value=template, attr="format"), args=args, keywords=more):
+            for part in (template, *args, *(keyword.value for keyword in more)):
+                yield from _pieces(part)
 
 
 def _attempt(make: Any, *parts: Any) -> Any:

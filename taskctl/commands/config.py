@@ -35,14 +35,8 @@ _WORKED_OUT = {"broker_url": App.broker_url, "result_backend": App.backend_url}
 def _show(context: Context, show_all: bool) -> int:
     console = context.console(formats=_LISTS)
     app = user_app(context)
-    changed = list(app.conf.without_defaults())
-    keys = sorted(app.conf if show_all else changed)
-    draw_settings(
-        console,
-        [_item(app, key) for key in keys],
-        total=len(app.conf),
-        changed=len(changed),
-    )
+    keys = sorted(app.conf if show_all else app.conf.without_defaults())
+    draw_settings(console, [_item(app, key) for key in keys], total=len(app.conf))
     return OK
 
 
@@ -192,6 +186,7 @@ class _Config(Group):
 
 command = _Config(
     "config",
+    no_args_is_help=False,
     help="Show, print, mask and check settings.",
     examples=("taskctl -A proj config show", "taskctl -A proj config get broker_url"),
     commands={
@@ -201,14 +196,14 @@ command = _Config(
             params=[
                 Option(["-a", "--all", "show_all"], is_flag=True, help="show the defaults too")
             ],
-            help="List settings that are set, with the file and line that set them.",
+            help="List the settings that are set, and where.",
             examples=("taskctl -A proj config show", "taskctl -A proj config show -a -o json"),
         ),
         "get": Command(
             "get",
             callback=_get,
             params=[click.Argument(["key"], type=_Key())],
-            help="Print the bare value of one setting, passwords masked.",
+            help="Print the bare value of one setting.",
             examples=(
                 "taskctl -A proj config get broker_url",
                 "taskctl -A proj config get task_acks_late",
@@ -225,7 +220,7 @@ command = _Config(
                     help="show passwords; needs a terminal, or --yes",
                 ),
             ],
-            help="Print settings as text, `key: value` a line, as Celery does.",
+            help="Print settings as text, as Celery does.",
             examples=(
                 "taskctl -A proj config humanize",
                 "taskctl -A proj config humanize --with-defaults",
@@ -242,7 +237,7 @@ command = _Config(
                     help="print nothing; exit 1 if a secret would show",
                 ),
             ],
-            help="Copy a settings text (.py, .toml, .env, JSON) with its secrets masked.",
+            help="Copy a settings file with its secrets masked.",
             examples=(
                 "taskctl config censor proj/config.py > for-the-ticket.py",
                 "taskctl config censor --check .env",
@@ -251,7 +246,7 @@ command = _Config(
         "check": Command(
             "check",
             callback=_check,
-            help="Find settings that are unknown, have no effect or contradict; exit 78 if any.",
+            help="Find unknown, unused and conflicting settings.",
             examples=("taskctl -A proj config check", "taskctl -A proj config check -o json"),
         ),
     },

@@ -27,7 +27,7 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) and value.strip() == value != "" else repr(value)
 
 
-def draw_settings(console: Console, items: Sequence[Row], *, total: int, changed: int) -> None:
+def draw_settings(console: Console, items: Sequence[Row], *, total: int) -> None:
     """List settings; a summary counts those that differ from their defaults."""
     if console.format == "json":
         console.document("config.show", ok=True, items=list(map(_native, items)))
@@ -37,6 +37,7 @@ def draw_settings(console: Console, items: Sequence[Row], *, total: int, changed
             console.json(_native(item))
         return
     console.rows("config.show", _COLUMNS, items)
+    changed = sum(item["value"] != item["default"] for item in items)
     differ = "differs from its default" if changed == 1 else "differ from their defaults"
     more = "" if len(items) == total else " (-a shows all)"
     console.summary(f"{changed} of {total} settings {differ}{more}")
