@@ -90,11 +90,11 @@ def test_asking_for_the_version_loads_neither_click_nor_rich_nor_the_app() -> No
     assert said[1] == "0 []"
 
 
-def test_a_worker_on_sqlite_never_loads_the_redis_driver_or_rich() -> None:
+def test_a_worker_on_sqlite_loads_neither_the_redis_driver_nor_what_else_is_heavy() -> None:
     script = (
         "import sys, taskctl.core.worker.worker, taskctl.core.brokers.sqlite\n"
         "import taskctl.core.backends.sqlite, taskctl.commands.worker_start\n"
-        "heavy = ('redis', 'rich', 'asyncio')\n"
+        "heavy = ('redis', 'rich', 'asyncio', 'importlib.metadata', 'email')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
 
