@@ -66,6 +66,9 @@ def _pss_mib(family: list[psutil.Process]) -> float:
 def idle(stand: Stand, rounds: int) -> Figure:
     """Take the figure of an idle worker."""
     contestants = [TASKCTL, CELERY, TASKCTL_SQLITE]
+    for contestant in contestants:
+        with stand.idle_worker(contestant):
+            pass  # fills the cache of byte code: to compile takes memory, and keeps it
     costs = take_turns(contestants, rounds, lambda one: measure(stand, one))
     percent = {c: Sample([cost.percent for cost in taken]) for c, taken in costs.items()}
     fresh = {c: Sample([cost.fresh for cost in taken]) for c, taken in costs.items()}
