@@ -191,7 +191,8 @@ class Start:
         template = self.given["logfile"]
         if not template or not any(letter in template for letter in ("%i", "%I")):
             return None
-        return lambda index: self._log_to(app, self._path("--logfile", template, index))
+        # Children count from 0, their letters from 1.
+        return lambda index: self._log_to(app, self._path("--logfile", template, index + 1))
 
     def _log_to(self, app: App, path: str | None) -> None:
         conf = app.conf

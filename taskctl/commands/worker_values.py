@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -47,6 +48,23 @@ class Autoscale(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(exc), param, ctx)
 
 
+class Word(click.ParamType):  # type: ignore[type-arg]
+    """One of a few words, in any letter case."""
+
+    name = "word"
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self.choices = choices
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        found = next((word for word in self.choices if word.lower() == value.lower()), None)
+        if found is None:
+            near = difflib.get_close_matches(value.lower(), map(str.lower, self.choices), 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            self.fail(f"no {value!r} here, choose {', '.join(self.choices)}{meant}", param, ctx)
+        return found
+
+
 class Names(click.ParamType):  # type: ignore[type-arg]
     """Names with commas between them."""
 
@@ -74,7 +92,7 @@ def click_option(row: worker_options.Option) -> click.Option:
         "list": Names(),
     }
     if row.kind == "choice":
-        settings["type"] = click.Choice(row.choices, case_sensitive=False)
+        settings["type"] = Word(row.choices)
     else:
         settings["type"] = kinds.get(row.kind, click.STRING)
     return Option(row.names, metavar=row.metavar, **settings)
