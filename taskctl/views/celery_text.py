@@ -1,6 +1,7 @@
 """Replies of nodes as Celery 5.7 prints them into a pipe, byte for byte.
 
-After celery/bin/base.py (pretty, say_chat) and celery/bin/control.py, without colours.
+After celery/bin/base.py (pretty, say_chat) and celery/bin/control.py, without colours, and without
+the line of blanks behind each dict that comes from Pygments where that is installed.
 """
 
 from __future__ import annotations
