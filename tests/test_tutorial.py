@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from .house.structure import ROOT
-from .support.document import Reader, alike, blocks
+from .support.document import Reader, alike, blocks, newcomer
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 #: What the tutorial names and only root can make.
@@ -28,18 +28,7 @@ def _places(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """The environment of a newcomer: nothing set, taskctl on the path, records kept apart."""
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("TASKCTL_", "CELERY_", "PYTEST"))
-    }
-    folder = Path(sys.executable).parent
-    return {
-        **clean,
-        "PATH": f"{folder}{os.pathsep}{clean.get('PATH', '')}",
-        "TASKCTL_STATE_DIR": str(tmp_path / "state"),
-    }
+    return newcomer(tmp_path)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from taskctl.core.settings_table import SETTINGS
 
 from .structure import ROOT
@@ -40,7 +39,9 @@ def test_what_a_document_links_to_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_source_files_a_document_names_exist(document: Path) -> None:
-    named = re.findall(r"`((?:core|taskctl|tests|docs|examples|\.ci)/[\w./-]+)`", document.read_text())
+    named = re.findall(
+        r"`((?:core|taskctl|tests|docs|examples|\.ci)/[\w./-]+)`", document.read_text()
+    )
 
     assert [name for name in named if not (ROOT / name).exists()] == []
 

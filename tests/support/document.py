@@ -80,6 +80,19 @@ def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
+def newcomer(folder: Path) -> dict[str, str]:
+    """Return the environment of somebody who has set nothing: taskctl is on the path, and what
+    nodes leave behind is kept in `folder`."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TASKCTL_", "CELERY_", "PYTEST"))
+    }
+    clean["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{clean.get('PATH', '')}"
+    kept = {f"TASKCTL_{kind}_DIR": str(folder / kind.lower()) for kind in ("RUN", "LOG", "STATE")}
+    return {**clean, **kept}
+
+
 class Terminal:
     """A shell line at work on a terminal of its own, 100 columns wide."""
 
