@@ -68,8 +68,18 @@ def shorten(text: str, width: int) -> str:
     if width_of(text) <= width:
         return text
     tail = (width - 1) // 2
-    head = width - 1 - tail
-    return text[:head] + "…" + (text[-tail:] if tail else "")
+    cut = _fitting(text, width - 1 - tail) + "…" + _fitting(text[::-1], tail)[::-1]
+    return cut + " " * (width - width_of(cut))
+
+
+def _fitting(text: str, width: int) -> str:
+    """Return as much of the beginning as fits."""
+    taken = 0
+    for position, char in enumerate(text):
+        taken += width_of(char)
+        if taken > width:
+            return text[:position]
+    return text
 
 
 def lay_out(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> Layout:
