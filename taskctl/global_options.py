@@ -9,6 +9,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from .console import FORMATS
+
 #: Heading of these options in help.
 GROUP = "Global options"
 
@@ -33,6 +35,10 @@ def _put(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
+def _formats(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    return [name for name in FORMATS if name.startswith(begun)]
+
+
 def global_parameters() -> list[click.Parameter]:
     """Return fresh global options."""
     colours = click.Choice(["auto", "always", "never"], case_sensitive=False)
@@ -47,7 +53,7 @@ def global_parameters() -> list[click.Parameter]:
         GlobalOption("-q", "--quiet", is_flag=True, help="no banner, notes and summaries"),
         GlobalOption("-v", "--verbose", count=True, help="tracebacks; -vv: debug lines"),
         GlobalOption(
-            "-o", "--output", metavar="FORMAT",
+            "-o", "--output", metavar="FORMAT", shell_complete=_formats,
             help="table, wide, plain, name, json, jsonl or celery",
         ),
         GlobalOption("-j", "--json", is_flag=True, help="JSON, as Celery shapes it"),

@@ -15,6 +15,7 @@ from taskctl.core.errors import BrokerConnectionError
 from taskctl.core.redact import mask
 from taskctl.core.remote.cluster import Answer, CommandReply, NodeRecord, UnknownNode, resolve
 
+from .completions import nodes
 from .failures import FAILED, OK, PARTIAL, UNAVAILABLE, CommandError, usage
 from .tables import up
 
@@ -36,6 +37,7 @@ def remote_options() -> list[click.Parameter]:
     return [
         Option(
             ["-d", "--destination"], multiple=True, metavar="LIST", group=REMOTE,
+            shell_complete=nodes,
             help="nodes: w1@host, w1, w*@web?, @host, queue:images; !w2 leaves one out",
         ),
         Option(

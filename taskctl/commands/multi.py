@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
+from taskctl.completions import multi_words
 from taskctl.core.errors import PidfileError, TemplateError
 from taskctl.core.redact import mask_text
 from taskctl.core.templates import expand, multi_letters
@@ -306,6 +308,9 @@ class _Multi(click.Command):
 
     def get_help(self, ctx: click.Context) -> str:
         return "\n".join(help_lines())
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return multi_words(ctx.params["argv"], incomplete)
 
 
 @click.pass_context

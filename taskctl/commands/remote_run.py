@@ -10,6 +10,7 @@ import click
 from taskctl.apps import client_app
 from taskctl.command import Command as HelpCommand
 from taskctl.command import Option
+from taskctl.completions import remote_commands
 from taskctl.console import Console
 from taskctl.context import Context
 from taskctl.core.redact import mask
@@ -40,7 +41,10 @@ def make_command(
         kind,
         callback=run,
         params=[
-            click.Argument(["method"], required=False, metavar="COMMAND"),
+            click.Argument(
+                ["method"], required=False, metavar="COMMAND",
+                shell_complete=lambda ctx, param, begun: remote_commands(kind, begun),
+            ),
             click.Argument(["words"], nargs=-1, metavar="[ARGUMENT]..."),
             *remote_options(),
             *params,
