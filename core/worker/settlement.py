@@ -37,6 +37,8 @@ log = logging.getLogger("taskctl.worker")
 
 #: Seconds until the result backend is tried again, at first and at most.
 RETRY_WAITS = (0.5, 4.0)
+#: Seconds between two lines in the log about one trouble.
+REPEAT = 30.0
 
 
 class Totals:
@@ -81,6 +83,7 @@ class Settlement:
         self.max_deliveries = max_deliveries
         self._results: list[StoredMeta] = []
         self._retry_at, self._retry_wait = 0.0, RETRY_WAITS[0]
+        self._told_stuck: float | None = None
         self._branches: dict[str, Callable[[Request, Outcome], None]] = {
             kinds.SUCCEEDED: self._succeeded,
             kinds.FAILED: self._failed,
@@ -121,13 +124,19 @@ class Settlement:
             # A backend that hangs holds up the loop: ever more rarely.
             self._retry_at = time.monotonic() + self._retry_wait
             self._retry_wait = min(2 * self._retry_wait, RETRY_WAITS[1])
-            log.error(
-                "%s; %d results are held and stored later, their tasks are not acknowledged",
-                exc,
-                len(self._results),
-            )
+            self._tell_stuck(exc, now)
         else:
             self._retry_wait = RETRY_WAITS[0]
+            if self._told_stuck is not None:
+                log.warning("results are stored again")
+            self._told_stuck = None
+
+    def _tell_stuck(self, exc: BackendError, now: float) -> None:
+        if self._told_stuck is None or now - self._told_stuck >= REPEAT:
+            self._told_stuck = now
+            held = len(self._results)
+            text = "%s; %d results are held and stored later, their tasks are not acknowledged"
+            log.error(text, exc, held)
 
     def next_flush(self, now: float) -> float | None:
         """Return seconds until `flush_when_due` has something to do; None if nothing is noted."""
@@ -210,7 +219,7 @@ class Settlement:
             self._give_back_lost(request)
 
     def _invalid(self, request: Request, outcome: Outcome) -> None:
-        log.error("Task %s: %s; moved to the dead-letter queue", request, outcome.text)
+        log.error("Task %s; moved to the dead-letter queue", outcome.text)
         task_rejected.send(sender=self.app, message=request.delivery, exc=None)
         self.bury(request.delivery, deadletters.MALFORMED, outcome.text, request.id)
 

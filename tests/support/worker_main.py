@@ -1,0 +1,23 @@
+"""Run one worker of the trial project: `python -m tests.support.worker_main '{"hostname": ...}'`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+from taskctl.core.worker.options import resolve
+from taskctl.core.worker.worker import Worker
+
+from .trial import app
+
+
+def main() -> int:
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s"
+    )
+    return Worker(app, resolve(app, **json.loads(sys.argv[1]))).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
