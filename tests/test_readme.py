@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -31,6 +32,7 @@ def command_lines(page: Path) -> Iterator[str]:
         yield line.partition("  #")[0].partition(" | ")[0].strip()
 
 
+@functools.cache
 def words_of_help(command: str) -> str:
     """Return the help of a command, as somebody reads it."""
     words = ["multi", "help"] if command == "multi" else [command, "--help"]
@@ -62,7 +64,6 @@ def end_all_nodes(folder: Path, env: Mapping[str, str]) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_a_page_names_exists(page: Path) -> None:
-    helps: dict[str, str] = {}
     wrong = []
     for line in command_lines(page):
         words = shlex.split(line)[1:]
@@ -71,9 +72,9 @@ def test_every_command_a_page_names_exists(page: Path) -> None:
         if not words or words[0] not in COMMANDS:
             wrong.append(line)
             continue
-        text = helps.setdefault(words[0], words_of_help(words[0]))
+        text = words_of_help(words[0])
         if words[0] == "multi":  # a node's options may be given to it too
-            text += helps.setdefault("worker", words_of_help("worker"))
+            text += words_of_help("worker")
         options = [re.split("[=:]", word)[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
         if any(option not in re.findall(r"--?[a-zA-Z][\w-]*", text) for option in options):
             wrong.append(line)
