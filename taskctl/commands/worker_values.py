@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from taskctl.command import Option
 from taskctl.core.app import App
@@ -64,6 +65,10 @@ class Word(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"no {value!r} here, choose {', '.join(self.choices)}{meant}", param, ctx)
         return found
 
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem[str]]:
+        begun = incomplete.lower()
+        return [CompletionItem(word) for word in self.choices if word.lower().startswith(begun)]
+
 
 class Names(click.ParamType):  # type: ignore[type-arg]
     """Names with commas between them."""
@@ -95,7 +100,14 @@ def click_option(row: worker_options.Option) -> click.Option:
         settings["type"] = Word(row.choices)
     else:
         settings["type"] = kinds.get(row.kind, click.STRING)
+    if row.kind == "path":
+        settings["shell_complete"] = _files
     return Option(row.names, metavar=row.metavar, **settings)
+
+
+def _files(ctx: Any, param: Any, incomplete: str) -> list[CompletionItem[str]]:
+    """Let the shell complete the name of a file."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 # -- settings as words: `worker_prefetch_multiplier=2`, `.prefetch_multiplier=(int)2`
