@@ -23,6 +23,26 @@ class Option(click.Option):
         self.group = group
 
 
+class AtLeast(click.ParamType):  # type: ignore[type-arg]
+    """A number not below `least`; whole if `kind` is int."""
+
+    name = "number"
+
+    def __init__(self, kind: type[int] | type[float], least: float) -> None:
+        self.kind = kind
+        self.least = least
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | float:
+        try:
+            number = self.kind(value)
+        except ValueError:
+            what = "a whole number" if self.kind is int else "a number"
+            self.fail(f"{what} expected, got {value!r}", param, ctx)
+        if not self.least <= number < float("inf"):
+            self.fail(f"{self.least:g} or more expected, got {value}", param, ctx)
+        return number
+
+
 class _Help(click.Command):
     """Draws help; `examples` are command lines without the prompt."""
 
@@ -38,6 +58,8 @@ class _Help(click.Command):
         """Write the options heading by heading, in the order the headings first appear."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
+            if isinstance(param, click.Argument) and not getattr(param, "help", None):
+                continue
             if (record := param.get_help_record(ctx)) is not None:
                 sections.setdefault(getattr(param, "group", OPTIONS), []).append(record)
         for heading in sorted(sections, key=lambda name: name == "Global options"):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from taskctl.apps import shown_url, unreachable
-from taskctl.command import Option
+from taskctl.command import AtLeast, Option
 from taskctl.core.app import App
 from taskctl.core.errors import BrokerConnectionError
 from taskctl.core.redact import mask
@@ -41,11 +41,11 @@ def remote_options() -> list[click.Parameter]:
             help="nodes: w1@host, w1, w*@web?, @host, queue:images; !w2 leaves one out",
         ),
         Option(
-            ["-t", "--timeout"], type=click.FloatRange(min=0, min_open=True), default=1.0,
+            ["-t", "--timeout"], type=AtLeast(float, 0.01), default=1.0,
             metavar="SECONDS", group=REMOTE, help="longest time to wait (default: 1.0)",
         ),
         Option(
-            ["--expect"], type=click.IntRange(min=1), metavar="N", group=REMOTE,
+            ["--expect"], type=AtLeast(int, 1), metavar="N", group=REMOTE,
             help="exit 3 if fewer nodes answer",
         ),
         Option(

@@ -65,7 +65,7 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         ("-l", "--loglevel"),
         "choice",
         WORKER,
-        "log this level and above",
+        "log this level and above: DEBUG, INFO, WARNING, ERROR",
         "LEVEL",
         "WARNING",
         LOG_LEVELS,
@@ -76,7 +76,7 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         WORKER,
         "no effect, for Celery's sake: work goes to an idle child",
         "PROFILE",
-        "default",
+        None,
         ("default", "fair"),
     ),
     Option(
@@ -114,7 +114,7 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         "N",
         "number of CPUs",
     ),
-    Option(("-P", "--pool"), "choice", POOL, "kind of pool", "POOL", "prefork", POOLS),
+    Option(("-P", "--pool"), "choice", POOL, "prefork, solo or threads", "POOL", "prefork", POOLS),
     Option(("-E", "--task-events", "--events"), "flag", POOL, "send events for monitors"),
     Option(("--time-limit",), "float", POOL, "kill a task that runs longer", "SECONDS"),
     Option(
@@ -169,7 +169,7 @@ WORKER_OPTIONS: tuple[Option, ...] = (
     Option(("--uid",), "text", DAEMON, "become this user", "USER"),
     Option(("--gid",), "text", DAEMON, "become this group", "GROUP"),
     Option(("--umask",), "text", DAEMON, "umask for new files; octal if it begins with 0", "MASK"),
-    Option(("--executable",), "path", DAEMON, "Python to detach with", "FILE"),
+    Option(("--executable",), "path", DAEMON, "go on in this Python", "FILE"),
 )
 
 GLOBAL = "Global options"

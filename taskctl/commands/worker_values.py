@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from taskctl.command import Option
+from taskctl.command import AtLeast, Option
 from taskctl.core.app import App
 from taskctl.core.config import Origin
 from taskctl.core.errors import ImproperlyConfigured, SettingError
@@ -90,8 +90,8 @@ def click_option(row: worker_options.Option) -> click.Option:
         # Left out it is None, so that the setting holds.
         return Option(row.names, is_flag=True, default=None, **settings)
     kinds: dict[str, Any] = {
-        "int": click.IntRange(min=0),
-        "float": click.FloatRange(min=0),
+        "int": AtLeast(int, 0),
+        "float": AtLeast(float, 0),
         "concurrency": Concurrency(),
         "autoscale": Autoscale(),
         "list": Names(),
