@@ -23,7 +23,7 @@ from .outcome import need_backend, report_outcome, wait
 CALLING, ROUTING = "Calling options", "Routing options"
 
 
-class _Json(click.ParamType):
+class _Json(click.ParamType):  # type: ignore[type-arg]
     """A JSON document of one kind."""
 
     def __init__(self, kind: type, word: str, example: str) -> None:
@@ -44,7 +44,7 @@ class _Json(click.ParamType):
         return parsed
 
 
-class _Time(click.ParamType):
+class _Time(click.ParamType):  # type: ignore[type-arg]
     """An ISO 8601 time, or seconds from now where that makes sense."""
 
     def __init__(self, *, seconds: bool) -> None:
@@ -91,6 +91,7 @@ def _is_number(words: Sequence[str]) -> bool:
 @click.pass_obj
 def _call(
     context: Context,
+    /,
     name: str,
     args: list[Any],
     kwargs: dict[str, Any],

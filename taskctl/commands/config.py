@@ -71,7 +71,7 @@ def _item(app: App, key: str) -> dict[str, Any]:
     }
 
 
-class _Key(click.ParamType):
+class _Key(click.ParamType):  # type: ignore[type-arg]
     """The name of a setting, new or old."""
 
     name = "key"
