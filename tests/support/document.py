@@ -4,7 +4,8 @@ Blocks, by the words behind their fence:
     python title=PATH   a file to write, below the folder
     pycon               examples for one Python, which is a new one in each chapter (`##`)
     console             shell lines (`$ `) and what a terminal shows for them
-    console worker      one shell line that stays: a worker; it ends when the next one starts
+    console worker      one shell line that stays, a worker, and what it shows until it is ready;
+                        it ends when the next one starts
     log                 what the worker's terminal shows by now
 Other blocks are for reading.  In expected text `...` stands for anything, spaces count as one,
 and what differs from run to run (host, process ids, seconds) is not compared; see VARYING.
@@ -42,6 +43,8 @@ VARYING = (
     (re.compile(r"\b(pid|to|was|child) \d+"), r"\1 PID"),
     (re.compile(r"\b[\d.,]+ (ms|s|min|m|h|MiB|KiB)\b( \d+ s\b)?"), "AMOUNT"),
     (re.compile(r"\b\d+\.\d+s\b"), "AMOUNT"),
+    (re.compile(r"\bready +\d+\b"), "ready PID"),
+    (re.compile(r"\bPython \d+\.\d+\.\d+\S*"), "Python"),
 )
 #: Seconds a shell line may take, and a worker to get ready or to end.
 PATIENCE = 30.0
@@ -229,15 +232,21 @@ class Reader:
 
     def _start_worker(self, block: Block) -> None:
         self.stop_worker()
-        ((line, _),) = _shell_lines(block.text)
+        ((line, expected),) = _shell_lines(block.text)
         # In place of the shell: what ends is the worker, with its own exit code.
         self._worker = Terminal(f"exec {self._placed(line)}", self.folder, self.env)
-        eventually(self._is_ready, within=PATIENCE)
+        eventually(lambda: self._shows_that_it_is_ready(expected), within=PATIENCE)
 
-    def _is_ready(self) -> bool:
+    def _shows_that_it_is_ready(self, expected: str) -> bool:
         assert self._worker is not None
-        assert self._worker.process.poll() is None, self._worker.shown
-        return " ready in " in self._worker.shown
+        shown = self._worker.shown
+        assert self._worker.process.poll() is None, shown
+        if " ready in " not in shown or not expected:
+            return " ready in " in shown
+        # All of it may not be there yet; once the last line is, it must be right.
+        complete = expected.splitlines()[-1].rpartition(";")[2] in shown
+        assert not complete or alike(expected, shown), f"expected:\n{expected}\ngot:\n{shown}"
+        return complete
 
     def _look_at_log(self, block: Block) -> None:
         for line in block.text.splitlines():
