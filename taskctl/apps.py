@@ -105,7 +105,13 @@ def _export_config(context: Context) -> None:
 def _apply(context: Context, app: App) -> None:
     """Let the command line win over what the app says."""
     if module := context.options.get("config"):
-        app.config_from_object(str(module))
+        try:
+            import_object(module)
+        except (ImportError, AttributeError) as exc:
+            raise usage(
+                f"--config {module}: {exc}", "name a module, or an object in it: module:attribute"
+            ) from exc
+        app.config_from_object(module)
     if broker := context.options.get("broker"):
         urls = {key: broker for key in ("broker_url", "broker_read_url", "broker_write_url")}
         app.conf.override(urls, Origin("cli", "-b"))

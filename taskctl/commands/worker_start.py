@@ -70,6 +70,8 @@ class Start:
             self.node = node_name(given["hostname"] or "celery@%h")
         except TaskctlError as exc:
             raise usage(str(exc)) from exc
+        if given["check"] and given["detach"]:
+            raise usage("--check and --detach do not go together")
         self.logfile = self._path("--logfile", given["logfile"])
         self.pidfile = self._path("--pidfile", given["pidfile"])
 
@@ -120,7 +122,8 @@ class Start:
         """Go on in the Python that was asked for."""
         wanted = self.given["executable"]
         here = os.path.abspath(sys.executable)
-        if not wanted or os.path.abspath(wanted) == here or os.environ.get("TASKCTL_EXECUTED"):
+        arrived = os.environ.pop("TASKCTL_EXECUTED", None)
+        if not wanted or os.path.abspath(wanted) == here or arrived:
             return
         os.environ["TASKCTL_EXECUTED"] = wanted
         try:

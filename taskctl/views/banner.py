@@ -63,12 +63,14 @@ def _days(length: float) -> str:
 
 def _pool(facts: Mapping[str, Any]) -> str:
     children, pool = facts["children"], facts["pool"]
+    if facts["autoscale"]:
+        children = facts["autoscale"][0]
     what = {"prefork": "child" if children == 1 else "children"}.get(
         pool, "thread" if children == 1 else "threads"
     )
     size = "one task at a time" if pool == "solo" else f"{children} {what}"
     if facts["autoscale"]:
-        size = f"{facts['autoscale'][1]} to {facts['autoscale'][0]} {what}"
+        size = f"{facts['autoscale'][1]} to {children} {what}"
     parts = [pool, size, f"prefetch {facts['prefetch']}"]
     soft, hard = facts["soft"], facts["hard"]
     if soft or hard:

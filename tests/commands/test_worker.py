@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,8 @@ def test_settings_may_stand_on_the_command_line(shell: Shell) -> None:
         (["worker_concurency=2"], "error: worker_concurency=2: unknown setting"),
         ([".prefetch_multiplier=(int)x"], "error: .prefetch_multiplier=(int)x: 'x' is no int"),
         (["--uid", "nobody-of-that-name"], "error: --uid nobody-of-that-name: no such user"),
+        (["--check", "-D"], "error: --check and --detach do not go together\n"),
+        (["--config", "nowhere"], "error: --config nowhere: No module named 'nowhere'\n"),
         (["--beat"], "error: no option --beat in taskctl worker\n"),
         (["--statedb=x"], "error: no option --statedb in taskctl worker\n"),
     ],
@@ -156,6 +159,21 @@ def test_detached_it_says_why_it_did_not_get_ready(shell: Shell) -> None:
 
     assert said.code == 69
     assert said.err.splitlines()[-1].startswith("error: cannot reach redis://127.0.0.1:1/0")
+
+
+def test_it_goes_on_in_the_python_that_was_asked_for(shell: Shell) -> None:
+    python = shell.folder / "python"
+    python.write_text(f'#!/bin/sh\nexport TASKCTL_QUIET=1 WRAPPED=1\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+
+    said = shell.proj("worker", "--check", f"--executable={python}")
+    missing = shell.proj("worker", "--check", "--executable=/no/python")
+
+    assert (said.code, said.err) == (0, "")
+    assert (missing.code, missing.err.splitlines()[0]) == (
+        2,
+        "error: --executable /no/python: no such file or directory",
+    )
 
 
 def test_each_child_has_a_log_of_its_own_if_the_name_says_so(shell: Shell) -> None:
