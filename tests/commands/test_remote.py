@@ -11,7 +11,6 @@ import pytest
 from ..support.shell import Shell
 from ..support.waiting import eventually
 
-
 #: Questions whose answer may have no line in a list.
 _MAY_BE_EMPTY = ("active", "conf", "reserved", "revoked", "scheduled")
 
