@@ -27,7 +27,7 @@ PAGES = [README, ROOT / "docs" / "operating.md", ROOT / "docs" / "tutorial.md"]
 def command_lines(page: Path) -> Iterator[str]:
     """Yield each line of `taskctl ...` that a page shows, in a block or within a sentence."""
     text = page.read_text()
-    shown = re.findall(r"^(?:\$ |    )?(taskctl .+)$", text, re.MULTILINE)
+    shown = re.findall(r"^(?:\$ |    )?(taskctl [^\d].+)$", text, re.MULTILINE)
     for line in shown + re.findall(r"`(taskctl [^`\n]+)`", text):
         yield line.partition("  #")[0].partition(" | ")[0].strip()
 
