@@ -76,6 +76,10 @@ class Reach:
             self._open_connection = self._open_backend = None
             self.settings_changed()
 
+    def settle_here(self) -> None:
+        """Belong to the working directory, wherever the app was made: the queue is there."""
+        self._home = None
+
     # --- time -----------------------------------------------------------------------------
 
     @functools.cached_property

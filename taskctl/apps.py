@@ -40,7 +40,7 @@ def client_app(context: Context) -> App:
     if not _broker_is_known(context):
         return user_app(context)
     _export_config(context)
-    app = App("taskctl", set_as_current=False)
+    app = _own_app("taskctl")
     _apply(context, app)
     return app
 
@@ -79,10 +79,17 @@ def _default_app(context: Context) -> App:
     for bare, ours in _BARE.items():
         if bare in os.environ:
             context.note(f"{bare} in the environment is not read; did you mean {ours}?")
-    app = App("default", set_as_current=False)
+    app = _own_app("default")
     if not (os.environ.get("TASKCTL_CONFIG_MODULE") or os.environ.get("CELERY_CONFIG_MODULE")):
         _take_config_module(app)
     app.set_default()
+    return app
+
+
+def _own_app(name: str) -> App:
+    """Return an app of the program's own, which belongs to the folder it is called in."""
+    app = App(name, set_as_current=False)
+    app.settle_here()
     return app
 
 

@@ -219,3 +219,15 @@ def test_config_without_a_command_names_what_is_missing(shell: Shell) -> None:
     assert said.code == 2
     assert said.err.splitlines()[0] == "error: missing command"
     assert said.out == ""
+
+
+def test_without_an_app_the_queue_and_the_settings_are_those_of_the_folder(shell: Shell) -> None:
+    here = shell.folder / "elsewhere"
+    here.mkdir()
+    (here / "taskctl.toml").write_text("worker_concurrency = 7\n")
+
+    url = shell.run("--workdir", "elsewhere", "config", "get", "broker_url")
+    number = shell.run("--workdir", "elsewhere", "config", "get", "worker_concurrency")
+
+    assert url.out == f"sqlite:///{here}/.taskctl/queue.db\n"
+    assert number.out == "7\n"
