@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from taskctl.apps import client_app, user_app
+from taskctl.apps import client_app, unreachable, user_app
 from taskctl.command import Command, Option
 from taskctl.context import Context
 from taskctl.core.clock import parse_iso8601
-from taskctl.core.errors import ImproperlyConfigured
+from taskctl.core.errors import BrokerConnectionError, ImproperlyConfigured
 from taskctl.failures import OK, usage
 from taskctl.views.result import FORMATS, draw_sent
 
@@ -110,6 +110,8 @@ def _call(
         given["ignore_result"] = False
     try:
         result = app.send_task(name, args, kwargs, **given)
+    except BrokerConnectionError as exc:
+        raise unreachable(app, exc) from exc
     except ImproperlyConfigured as exc:
         if repr(options["serializer"]) in str(exc):
             raise usage(f"--serializer: {exc}") from exc

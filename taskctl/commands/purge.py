@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import click
 
-from taskctl.apps import client_app, user_app
+from taskctl.apps import client_app, unreachable, user_app
 from taskctl.command import Command, Option
 from taskctl.context import Context
 from taskctl.core.app import App
+from taskctl.core.errors import BrokerConnectionError
 from taskctl.failures import OK, usage
 from taskctl.views.purge import draw_counts, draw_purged, plural
 
@@ -26,13 +27,15 @@ def _purge(
     # What queues there are, only the app knows.
     app = user_app(context) if context.app_spec else client_app(context)
     names = _chosen(app, _names(queues), _names(exclude_queues))
-    _warn_of_unknown(context, app, names)
-    counts = app.count_waiting(names)
-    if dry_run:
-        draw_counts(console, counts)
-        return OK
-    _ask(context, counts, force)
-    draw_purged(console, app.purge_queues(names))
+    try:
+        _warn_of_unknown(context, app, names)
+        counts = app.count_waiting(names)
+        if not dry_run:
+            _ask(context, counts, force)
+            counts = app.purge_queues(names)
+    except BrokerConnectionError as exc:
+        raise unreachable(app, exc) from exc
+    (draw_counts if dry_run else draw_purged)(console, counts)
     return OK
 
 
