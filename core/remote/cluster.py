@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -93,7 +94,9 @@ class Cluster:
         began = time.monotonic()
         known = self.nodes(timeout * _REGISTRY_SHARE if timeout > 0 else timeout)
         named = None if destination is None else resolve(list(destination), known)
-        expected = set(named if named is not None else [n.name for n in known if n.alive])
+        alive = Counter(node.name for node in known if node.alive)
+        # Each of two nodes of one name is expected; a name nobody has seen, once.
+        expected = alive if named is None else Counter({n: alive[n] or 1 for n in named})
         exact = named is not None
         replies = self.mailbox.call(
             method,
@@ -103,14 +106,14 @@ class Cluster:
             enough=lambda got: (
                 bool(expected)
                 and (exact or not wait_for_all)
-                and expected <= {reply.node for reply in got}
+                and expected <= Counter(reply.node for reply in got)
             ),
             callback=callback,
         )
         replies.sort(key=lambda reply: reply.node)
-        answered = {reply.node for reply in replies}
+        answered = Counter(reply.node for reply in replies)
         ages = {node.name: node.age for node in known}
-        wanted = expected | ({n.name for n in known} if named is None else set())
+        wanted = expected | Counter({n.name: 1 for n in known} if named is None else ())
         return Answer(
             replies=replies,
             missing={name: ages.get(name) for name in sorted(wanted - answered)},

@@ -10,6 +10,7 @@ import logging
 import resource
 import signal
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BackendError, BrokerConnectionError, ImproperlyConfigured
@@ -53,7 +54,8 @@ class Commands:
             raise
         except Exception as exc:
             log.warning("remote command %s failed: %r", request.method, exc)
-            return {"error": repr(exc)}
+            # Celery's commands are functions: an unexpected argument is told without our class.
+            return {"error": repr(exc).replace(f"{type(self).__name__}.", "")}
 
     # --- inspect -------------------------------------------------------------------------------
 
@@ -85,7 +87,7 @@ class Commands:
         entries = []
         for due, envelope in self.worker.consumer.broker.parked():
             info = self._parked_info(envelope, safe)
-            when = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(due))
+            when = datetime.fromtimestamp(due, UTC).isoformat()
             entries.append({"eta": when, "priority": _ETA_PRIORITY, "request": info})
         return entries
 

@@ -126,7 +126,7 @@ class Request:
                 "exchange": place.exchange,
                 "routing_key": place.routing_key,
                 "priority": self.message.properties.priority,
-                "redelivered": self.delivery.redelivered or None,
+                "redelivered": self.delivery.redelivered,
             },
             "worker_pid": running.pid if running is not None else None,
         }

@@ -67,12 +67,12 @@ MALFORMED = {
 }
 
 
-def test_messages_that_cannot_be_read_become_dead_letters(farm: Farm) -> None:
-    node = farm.start()
+def test_messages_that_cannot_be_read_become_dead_letters(service: Farm) -> None:
+    (node,) = service.nodes
 
-    put(farm, *(message for message, _ in MALFORMED.values()))
+    put(service, *(message for message, _ in MALFORMED.values()))
 
-    letters = eventually(lambda: len(found := farm.dead()) >= len(MALFORMED) and found)
+    letters = eventually(lambda: len(found := service.dead()) >= len(MALFORMED) and found)
     assert len(letters) == len(MALFORMED)
     assert {letter["taskctl-dead"]["reason"] for letter in letters} == {"malformed"}
     errors = [line for line in node.log.splitlines() if " ERROR " in line]
@@ -80,44 +80,44 @@ def test_messages_that_cannot_be_read_become_dead_letters(farm: Farm) -> None:
     for name, (_, word) in MALFORMED.items():
         assert any(word in line and "dead-letter queue" in line for line in errors), name
     assert "Traceback" not in node.log
-    assert farm.runs() == {}
-    still_works(farm, node)
+    assert service.runs() == {}
+    still_works(service, node)
 
 
-def test_an_unregistered_task_fails_and_becomes_a_dead_letter(farm: Farm) -> None:
-    node = farm.start()
+def test_an_unregistered_task_fails_and_becomes_a_dead_letter(service: Farm) -> None:
+    (node,) = service.nodes
 
-    result = farm.send("unheard_of", 1)
+    result = service.send("unheard_of", 1)
 
     with pytest.raises(NotRegistered, match=r"trial\.unheard_of"):
         result.get(timeout=10)
-    assert [letter["taskctl-dead"]["reason"] for letter in eventually(farm.dead)] == [
+    assert [letter["taskctl-dead"]["reason"] for letter in eventually(service.dead)] == [
         "unregistered"
     ]
     assert "unknown task 'trial.unheard_of' on queue 'celery'" in node.log
-    still_works(farm, node)
+    still_works(service, node)
 
 
-def test_arguments_that_do_not_match_fail_the_task(farm: Farm) -> None:
-    node = farm.start()
+def test_arguments_that_do_not_match_fail_the_task(service: Farm) -> None:
+    (node,) = service.nodes
 
-    result = farm.send("add", 1, 2, 3)
+    result = service.send("add", 1, 2, 3)
 
     with pytest.raises(TypeError, match="add"):
         result.get(timeout=10)
-    assert farm.dead() == []
-    still_works(farm, node)
+    assert service.dead() == []
+    still_works(service, node)
 
 
-def test_a_result_that_no_serializer_takes_fails_the_task(farm: Farm) -> None:
-    node = farm.start()
+def test_a_result_that_no_serializer_takes_fails_the_task(service: Farm) -> None:
+    (node,) = service.nodes
 
-    result = farm.send("unserialisable", "key")
+    result = service.send("unserialisable", "key")
 
     with pytest.raises(Exception, match="object"):
         result.get(timeout=10)
-    assert farm.runs()["key"] == 1
-    still_works(farm, node)
+    assert service.runs()["key"] == 1
+    still_works(service, node)
 
 
 def test_an_unserialisable_argument_is_refused_by_the_caller(farm: Farm) -> None:
@@ -127,13 +127,11 @@ def test_an_unserialisable_argument_is_refused_by_the_caller(farm: Farm) -> None
     assert farm.size() == 0
 
 
-def test_bytes_of_another_program_survive_in_the_dead_letter(farm: Farm) -> None:
-    farm.start()
+def test_bytes_of_another_program_survive_in_the_dead_letter(service: Farm) -> None:
+    put(service, b"\xffnot json")
 
-    put(farm, b"\xffnot json")
-
-    eventually(farm.dead)
-    with farm.app.connection() as connection:
+    eventually(service.dead)
+    with service.app.connection() as connection:
         letter = json.loads(connection.broker.peek("celery.dead")[0])
     assert "not json" in letter["body"]
 

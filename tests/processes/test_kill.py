@@ -92,7 +92,7 @@ def test_everything_sent_runs_within_30_s_of_a_kill(
 ) -> None:
     drama = dramas[kind]
 
-    first, second = drama.farm.times(f"{death}.hang")
+    _, second = drama.farm.times(f"{death}.hang")
 
     delay = second - drama.killed_at[death]
     print(f"{kind}, kill -9 of the {death}: {delay:.2f} s")

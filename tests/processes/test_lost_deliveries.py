@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from taskctl.core.errors import WorkerLostError
 
+from ..support.farms import MakeFarm, on_each
 from ..support.waiting import eventually
 from ..support.workers import Farm
-from .conftest import MakeFarm
 
 
 def test_a_task_that_kills_its_child_runs_three_times_and_becomes_a_dead_letter(farm: Farm) -> None:
@@ -45,7 +45,7 @@ def test_early_acks_give_a_lost_task_no_second_run(farm: Farm) -> None:
 
     lost = farm.send("early", "early")
 
-    with pytest.raises(WorkerLostError, match="SIGKILL while running trial.early"):
+    with pytest.raises(WorkerLostError, match=r"SIGKILL while running trial\.early"):
         lost.get(timeout=20)
     farm.send("mark", "after").get(timeout=10)
     assert farm.runs()["early"] == 1
@@ -66,65 +66,64 @@ def test_the_setting_restores_early_acks_for_all_tasks(
     assert farm.runs()["early"] == 1
 
 
-def test_a_task_longer_than_the_lease_runs_once(
-    make_farm: MakeFarm, broker_url: str, tmp_path: Path
-) -> None:
-    options = {"visibility_timeout": 1} if broker_url.startswith("redis") else {}
-    farm = make_farm(
-        tmp_path,
-        broker_url,
-        worker_lease=1.0,
-        worker_lease_interval=0.5,
-        broker_transport_options=options,
-    )
-    farm.start("w1", concurrency=1)
-    farm.start("w2", concurrency=1)
+def test_a_task_longer_than_the_lease_runs_once(brisk: list[Farm]) -> None:
+    def scene(farm: Farm) -> None:
+        farm.start("w1", concurrency=1)
+        farm.start("w2", concurrency=1)
 
-    result = farm.send("mark", "long", 2.5)
+        result = farm.send("mark", "long", 2.5)
 
-    assert result.get(timeout=20) == "long"
-    assert farm.runs()["long"] == 1
+        assert result.get(timeout=20) == "long"
+        assert farm.runs()["long"] == 1
+
+    on_each(brisk, scene)
 
 
 def test_a_task_that_kills_workers_runs_three_times_and_takes_no_other_with_it(
-    brisk: Farm,
+    brisk: list[Farm],
 ) -> None:
-    # One child and eight held messages: all that is reserved dies with the node each time.
-    options = {"concurrency": 1, "prefetch_multiplier": 8}
-    killer = brisk.send("kill_worker", "killer")
-    others = [f"other.{number}" for number in range(20)]
-    for other in others:
-        brisk.send("mark", other, 0.01)
+    def scene(farm: Farm) -> None:
+        # One child and eight held messages: all that is reserved dies with the node each time.
+        options = {"concurrency": 1, "prefetch_multiplier": 8}
+        killer = farm.send("kill_worker", "killer")
+        others = [f"other.{number}" for number in range(20)]
+        for other in others:
+            farm.send("mark", other, 0.01)
 
-    for successor in range(3):
-        assert brisk.start(f"w{successor}", **options).exit_code(within=30) == -9
-    last = brisk.start("last", **options)
+        for successor in range(3):
+            assert farm.start(f"w{successor}", **options).exit_code(within=30) == -9
+        last = farm.start("last", **options)
 
-    with pytest.raises(WorkerLostError, match="task_max_deliveries=3"):
-        killer.get(timeout=20)
-    eventually(lambda: all(brisk.runs()[other] for other in others), within=20)
-    assert brisk.runs()["killer"] == 3
-    assert [letter["id"] for letter in brisk.dead()] == [killer.id]
-    assert "after 3 lost deliveries" in last.log
+        with pytest.raises(WorkerLostError, match="task_max_deliveries=3"):
+            killer.get(timeout=20)
+        eventually(lambda: all(farm.runs()[other] for other in others), within=20)
+        assert farm.runs()["killer"] == 3
+        assert [letter["id"] for letter in farm.dead()] == [killer.id]
+        assert "after 3 lost deliveries" in last.log
+
+    on_each(brisk, scene)
 
 
 def test_a_node_that_stood_still_beyond_its_lease_gives_back_what_it_had_not_begun(
-    brisk: Farm,
+    brisk: list[Farm],
 ) -> None:
-    frozen = brisk.start("frozen", concurrency=1, prefetch_multiplier=4)
-    brisk.send("mark", "running", 3.5)
-    for number in range(3):
-        brisk.send("mark", f"waiting.{number}")
-    eventually(lambda: brisk.runs()["running"])
-    eventually(lambda: brisk.unacked() == 4)
-    os.killpg(frozen.pid, signal.SIGSTOP)
-    brisk.start("w2", concurrency=2)
-    eventually(lambda: sum(brisk.runs().values()) >= 5, within=20)
+    def scene(farm: Farm) -> None:
+        frozen = farm.start("frozen", concurrency=1, prefetch_multiplier=4)
+        farm.send("mark", "running", 3.5)
+        for number in range(3):
+            farm.send("mark", f"waiting.{number}")
+        eventually(lambda: farm.runs()["running"])
+        eventually(lambda: farm.unacked() == 4)
+        os.killpg(frozen.pid, signal.SIGSTOP)
+        farm.start("w2", concurrency=2)
+        eventually(lambda: sum(farm.runs().values()) >= 5, within=20)
 
-    os.killpg(frozen.pid, signal.SIGCONT)
+        os.killpg(frozen.pid, signal.SIGCONT)
 
-    eventually(lambda: "the lease of this node ended" in frozen.log)
-    eventually(lambda: brisk.unacked() == 0 and brisk.size() == 0)
-    runs = brisk.runs()
-    assert [runs[f"waiting.{number}"] for number in range(3)] == [1, 1, 1]
-    assert runs["running"] == 2
+        eventually(lambda: "the lease of this node ended" in frozen.log)
+        eventually(lambda: farm.unacked() == 0 and farm.size() == 0)
+        runs = farm.runs()
+        assert [runs[f"waiting.{number}"] for number in range(3)] == [1, 1, 1]
+        assert runs["running"] == 2
+
+    on_each(brisk, scene)

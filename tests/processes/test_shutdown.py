@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from taskctl.core.errors import WorkerLostError
 
+from ..support.farms import MakeFarm
 from ..support.waiting import eventually
 from ..support.workers import Farm, Node, gone
-from .conftest import MakeFarm
 
 
 def loaded(farm: Farm, seconds: float = 0.7) -> Node:

@@ -1,4 +1,4 @@
-"""Run one worker of the trial project: `python -m tests.support.worker_main '{"hostname": ...}'`."""
+"""Run one worker of the trial project; its one argument holds the options, as JSON."""
 
 from __future__ import annotations
 

@@ -27,10 +27,15 @@ class Node:
         self.name = name
         self.pid = process.pid
         self._log = log
+        self._forgotten = 0
 
     @property
     def log(self) -> str:
-        return self._log.read_text()
+        return self._log.read_bytes()[self._forgotten :].decode()
+
+    def forget_log(self) -> None:
+        """Leave out of `log` what stands there now."""
+        self._forgotten = self._log.stat().st_size
 
     def ready(self, within: float = 20.0) -> Node:
         """Wait until it says so."""
@@ -138,6 +143,15 @@ class Farm:
         """Return the dead letters: their headers, the facts of burial under "taskctl-dead"."""
         with self.app.connection() as connection:
             return [json.loads(e)["headers"] for e in connection.broker.peek("celery.dead")]
+
+    def forget(self) -> None:
+        """Let the past be: marks, logs, messages that wait and dead letters."""
+        self.marks.unlink(missing_ok=True)
+        for node in self.nodes:
+            node.forget_log()
+        with self.app.connection() as connection:
+            for queue in ("celery", "celery.dead"):
+                connection.broker.purge(queue)
 
     def close(self) -> None:
         for node in self.nodes:
