@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 import redis
-from taskctl.core.brokers import open_broker
 
+from taskctl.core.brokers import open_broker
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
 

@@ -28,7 +28,7 @@ from .tasks.annotations import annotate, prepare_annotations
 from .tasks.asyncresult import AsyncResult
 from .tasks.eager import apply_eagerly
 from .tasks.eagerresult import EagerResult
-from .tasks.registry import TaskRegistry, Workshop, task_name
+from .tasks.registry import TaskRegistry, Workshop, refuse_unknown, task_name
 from .tasks.result import GroupResult, ResultSet
 from .tasks.shared import adopt_all, forget_app, know_app, share
 from .tasks.signature import Signature, signature
@@ -210,6 +210,7 @@ class App(Reach):
         lazy: bool = True,
         **options: Any,
     ) -> Any:
+        refuse_unknown(fun, options)
         if shared:
             share(fun, options, owner=self)
         if lazy and not self.finalized:

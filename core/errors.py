@@ -180,7 +180,7 @@ class PidfileError(TaskctlError):
 
 
 class PidfileHeld(PidfileError):
-    """Raised when a pidfile belongs to a live process; `pid` is 0 if it cannot be seen from here."""
+    """Raised when a pidfile belongs to a live process; `pid` is 0 if it cannot be seen."""
 
     def __init__(self, path: str, pid: int) -> None:
         self.path = path

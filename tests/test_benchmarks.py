@@ -29,7 +29,9 @@ def figure(title: str, *claims: Claim) -> Figure:
 
 @pytest.mark.parametrize("contestant", [TASKCTL, TASKCTL_SQLITE, CELERY], ids=lambda c: c.label)
 def test_a_queue_is_drained_and_its_rate_told(stand: Stand, contestant: Contestant) -> None:
-    assert drain.measure(stand, contestant, 300) > 0
+    tasks = 300 if contestant is CELERY else 6_000
+
+    assert drain.measure(stand, contestant, tasks) > 0
 
 
 def test_calls_are_timed_from_the_call_to_the_task(stand: Stand) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from taskctl.core.config import Origin, Settings
 from taskctl.core.errors import ConfigSourceNotFound, ImproperlyConfigured, SettingError
 from taskctl.core.settings_table import NEW_NAMES, PREFIXES, SETTINGS

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from taskctl.core.errors import ImproperlyConfigured
 from taskctl.core.loader import (
     AppNotFound,

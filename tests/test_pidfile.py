@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from taskctl.core.errors import PidfileError, PidfileHeld
 from taskctl.core.pidfile import LivePid, Pidfile, Stale, read_pid, remove_stale
 from taskctl.core.process import birth, is_alive, send_signal

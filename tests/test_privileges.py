@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from taskctl.core.errors import ImproperlyConfigured
 from taskctl.core.privileges import become, group_id, owner, parse_umask, user_id
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from taskctl.core.daemon import READY_VARIABLE, read_report, tail
 from taskctl.core.places import log_folder, make_folder, run_folder, state_folder
 from taskctl.core.process import age, birth, is_alive

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from taskctl.core.redact import MASK, is_secret_key, mask, mask_text, mask_url
 
 CANARY = "Xq7Canary9Zv"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from taskctl.core.errors import (
     BrokerConnectionError,
     BrokerError,

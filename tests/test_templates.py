@@ -7,6 +7,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from taskctl.core.errors import TemplateError
 from taskctl.core.templates import (
     escape,

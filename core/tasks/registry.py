@@ -88,6 +88,15 @@ def evaluate(task: Any) -> Any:
     return task
 
 
+def refuse_unknown(fun: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Raise ImproperlyConfigured if an option asks for what this version does not carry out."""
+    for option in _NOT_YET:
+        if options.get(option):
+            raise ImproperlyConfigured(
+                f"task {fun.__name__}: option {option!r} is not in this version: leave it out"
+            )
+
+
 class Workshop:
     """Makes the tasks of one app.
 
@@ -187,11 +196,6 @@ class Workshop:
         self, fun: Callable[..., Any], name: str, options: dict[str, Any]
     ) -> type[Task[Any, Any]]:
         """Return the class of a function's task: `run` is the function, options its attributes."""
-        refused = [option for option in _NOT_YET if options.get(option)]
-        if refused:
-            raise ImproperlyConfigured(
-                f"task {name}: option {refused[0]!r} is not in this version: leave it out"
-            )
         bound = bool(options.get("bind"))
         run = fun if bound else staticmethod(fun)
         attributes = {

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from taskctl.core.backends import open_backend
 from taskctl.core.backends.base import Backend
 from taskctl.core.wire.outcome import StoredMeta

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from taskctl.core.backends import open_backend
 from taskctl.core.errors import BackendError, ImproperlyConfigured
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from taskctl.core.backends import open_backend
 from taskctl.core.backends.base import Backend
 from taskctl.core.errors import BackendError, ImproperlyConfigured

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from taskctl.core.backends import open_backend
 from taskctl.core.errors import BackendError, ImproperlyConfigured
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from taskctl.core.brokers import open_broker
 from taskctl.core.brokers.base import Broker, Delivery
 from taskctl.core.wire.queues import direct_queue

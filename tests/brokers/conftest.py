@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+
 from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.wire.queues import direct_queue
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from taskctl.core.brokers.base import Broker, Delivery
 from taskctl.core.errors import BrokerError
 from taskctl.core.wire.queues import direct_queue

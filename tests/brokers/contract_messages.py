@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from taskctl.core.brokers.base import Broker
 from taskctl.core.wire.queues import direct_queue
 

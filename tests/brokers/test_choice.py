@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from taskctl.core.brokers import SCHEMES, open_broker
 from taskctl.core.errors import ImproperlyConfigured
 

@@ -7,6 +7,7 @@ import threading
 import uuid
 
 import pytest
+
 from taskctl.core.brokers import open_broker
 from taskctl.core.errors import BrokerError
 from taskctl.core.wire.queues import direct_queue

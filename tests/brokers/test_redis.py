@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+
 from taskctl.core.brokers.base import Broker
 from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.wire.queues import Exchange, Queue, direct_queue

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import redis
+
 from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.wire.queues import Queue
 

@@ -10,6 +10,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.errors import BrokerConnectionError, BrokerError
 from taskctl.core.wire.message import mark_redelivered

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import redis
+
 from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.wire.queues import direct_queue
 

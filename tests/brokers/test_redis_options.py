@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.brokers.redis_keys import Keys
 from taskctl.core.brokers.redis_options import Options, clean_tls, read_options, read_url

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from taskctl.core.brokers import open_broker
 from taskctl.core.brokers.base import Broker
 from taskctl.core.brokers.sqlite import SqliteBroker

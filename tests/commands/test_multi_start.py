@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+
 from taskctl.core.process import birth, is_alive
 
 from ..support.nodes import Host

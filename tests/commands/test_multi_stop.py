@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from taskctl.core.process import birth, is_alive
 
 from ..support.nodes import STAND_IN, Host

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from taskctl.core.settings_table import SETTINGS
 
 from .structure import ROOT

@@ -49,7 +49,9 @@ def test_no_two_modules_want_each_other() -> None:
         f"{name} <-> {other}"
         for name, others in wants.items()
         for other in others
-        if name in wants[other] and name < other and not other.startswith(f"{name}.")
+        if name in wants[other]
+        and name < other
+        and not other.startswith(f"{name}.")
         # One side that wants the other for its types alone is found by the type checker's guard.
         and "TYPE_CHECKING" not in MODULES[name].read_text() + MODULES[other].read_text()
     ]

@@ -30,7 +30,7 @@ from taskctl.multi.resolve import nodes_to_start
         "w1 w2 -c:1 10 -A proj",
         "a-1 b-2 --suffix=example.com --max-tasks-per-child:1=10",
         'jerry -Q a,b --without-mingle --autoscale=10,3 --prefix=tom- -- worker.x=1 y="2"',
-        "2 -A proj -b redis://localhost:6379/0 --loader=my.Loader -C",
+        "2 -A proj -b redis://localhost:6379/0 -C",
     ],
 )
 def test_nodes_and_options_are_celerys(line: str, tmp_path: Path) -> None:

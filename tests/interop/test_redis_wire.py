@@ -17,6 +17,7 @@ from celery import Celery
 from kombu import Connection, Consumer, Producer
 from kombu import Exchange as KombuExchange
 from kombu import Queue as KombuQueue
+
 from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.wire.message import Publication
 from taskctl.core.wire.queues import Exchange, Queue, direct_queue

@@ -10,6 +10,7 @@ from typing import Any
 import celery
 import celery.result
 import pytest
+
 from taskctl.core import errors
 from taskctl.core.backends import open_backend
 from taskctl.core.backends.base import Backend

@@ -11,6 +11,7 @@ import celery
 import celery.app.defaults
 import pytest
 from celery.exceptions import ImproperlyConfigured as CelerysImproperlyConfigured
+
 from taskctl.core.config import Settings
 from taskctl.core.errors import ImproperlyConfigured
 from taskctl.core.settings_table import NEW_NAMES, SETTINGS

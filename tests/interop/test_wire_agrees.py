@@ -13,6 +13,7 @@ import celery.canvas
 import celery.exceptions
 import celery.states
 import pytest
+
 from taskctl.core import errors
 from taskctl.core.wire import codecs, states
 from taskctl.core.wire.result_meta import decode_meta, encode_meta

@@ -20,12 +20,12 @@ import pytest
 from celery.utils.saferepr import saferepr as celerys_saferepr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from taskctl import App, Exchange, Queue, chain, group, signals
 from taskctl.core.errors import EncodeError, PublishTimeout
 from taskctl.core.messaging.producer import gather, node_name, reply_queue
 from taskctl.core.wire.message import Publication, decode_envelope
 from taskctl.core.wire.saferepr import saferepr
-
-from taskctl import App, Exchange, Queue, chain, group, signals
 from tests.support.servers import RedisServer
 
 GOLDEN = Path(__file__).parent.parent / "golden"

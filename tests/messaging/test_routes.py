@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kombu import Exchange as KombuExchange
 from kombu import Queue as KombuQueue
+
 from taskctl.core.errors import ImproperlyConfigured, QueueNotFound
 from taskctl.core.messaging.routes import Queues, Router, as_queue
 from taskctl.core.wire.queues import Exchange, Queue

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from taskctl.core.pool import open_pool
 
 from ..support.waiting import eventually

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from taskctl.core.pool import Pool, Serve, Work
 from taskctl.core.wire.outcome import FAILED, SUCCEEDED
 

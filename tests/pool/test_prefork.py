@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from taskctl.core.errors import ImproperlyConfigured
 from taskctl.core.pool import PoolError, Serve, Work, open_pool
 from taskctl.core.wire.outcome import FAILED, LOST, SUCCEEDED, TIMED_OUT, Outcome

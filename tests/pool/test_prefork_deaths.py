@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from taskctl.core.pool import Serve, frames
 from taskctl.core.wire.outcome import LOST, SUCCEEDED
 

@@ -6,6 +6,7 @@ import os
 import select
 
 import pytest
+
 from taskctl.core.pool import PoolError, Serve, open_pool
 
 from .contract import Drive, PoolContract

@@ -8,10 +8,10 @@ import pickle
 from typing import Any
 
 import pytest
-from taskctl.core.errors import NotRegistered
-from taskctl.core.wire.message import Publication
 
 from taskctl import App
+from taskctl.core.errors import NotRegistered
+from taskctl.core.wire.message import Publication
 
 from ..support.waiting import eventually
 from ..support.workers import Farm, Node

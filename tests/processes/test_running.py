@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from taskctl.core.errors import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 
 from ..support.farms import MakeFarm

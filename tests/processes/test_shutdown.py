@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from taskctl.core.errors import WorkerLostError
 
 from ..support.farms import MakeFarm

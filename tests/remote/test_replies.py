@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from taskctl.core.remote.vocabulary import COMMANDS
 
 from ..support.waiting import eventually

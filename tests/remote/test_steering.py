@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+
 from taskctl.core.errors import TaskRevokedError, TimeLimitExceeded
 
 from ..support.waiting import eventually

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from taskctl.core.tasks.execute import Executor
 from taskctl.core.wire.outcome import Outcome
 

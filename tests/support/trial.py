@@ -12,9 +12,8 @@ import signal
 import time
 from typing import Any
 
-from taskctl.core.errors import Ignore, Reject
-
 from taskctl import App
+from taskctl.core.errors import Ignore, Reject
 
 app = App("trial", set_as_current=False, **json.loads(os.environ.get("TRIAL_SETTINGS", "{}")))
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import taskctl
+from taskctl import App, Celery, Task, app_or_default, current_app, shared_task
 from taskctl.core import current
 from taskctl.core.errors import AppNotFound, ImproperlyConfigured, NotRegistered, SettingError
 from taskctl.core.tasks.registry import DuplicateTaskNameWarning
 from taskctl.core.wire.queues import Queue
-
-import taskctl
-from taskctl import App, Celery, Task, app_or_default, current_app, shared_task
 from tests.support.draining import drain
 
 

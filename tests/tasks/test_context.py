@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from taskctl.core.errors import ContentDisallowed, InvalidTaskError
 from taskctl.core.tasks.context import Context, open_body
 from taskctl.core.wire import codecs

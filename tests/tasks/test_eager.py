@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+
 from taskctl.core import current
 from taskctl.core.app import App
 from taskctl.core.errors import EncodeError, Ignore, Retry

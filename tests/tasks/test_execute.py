@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from taskctl.core import current, interrupts, signals
 from taskctl.core.app import App
 from taskctl.core.backends.memory import MemoryBackend

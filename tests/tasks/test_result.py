@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+
 from taskctl.core import current
 from taskctl.core.backends.base import Backend
 from taskctl.core.backends.disabled import DisabledBackend

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from taskctl import App, Signature, chain, maybe_signature, signature
 from taskctl.core import current
 from taskctl.core.errors import ImproperlyConfigured
 from taskctl.core.messaging.producer import gather
 from taskctl.core.wire.message import decode_envelope
-
-from taskctl import App, Signature, chain, maybe_signature, signature
 from tests.support.draining import drain
 
 

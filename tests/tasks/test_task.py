@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from taskctl import App, Task
 from taskctl.core import current
 from taskctl.core.errors import (
     EncodeError,
@@ -21,8 +23,6 @@ from taskctl.core.tasks.autoretry import backoff
 from taskctl.core.tasks.execute import Executor
 from taskctl.core.wire.message import decode_envelope
 from taskctl.core.wire.outcome import Outcome
-
-from taskctl import App, Task
 from tests.support.draining import drain
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -550,9 +550,8 @@ def test_a_backend_of_its_own_wins(app: App, add: Any) -> None:
 
 @pytest.mark.parametrize("option", ["pydantic", "retry_on_worker_lost"])
 def test_an_option_of_celery_that_is_not_there_yet_is_refused(app: App, option: str) -> None:
-    @app.task(**{option: True})
-    def add(x: int, y: int) -> int:
-        return x + y
-
     with pytest.raises(ImproperlyConfigured, match=f"option '{option}' is not in this version"):
-        add.name  # noqa: B018
+
+        @app.task(**{option: True})
+        def add(x: int, y: int) -> int:
+            return x + y

@@ -16,6 +16,7 @@ import kombu.compression
 import kombu.utils.json as kombu_json
 import pytest
 from hypothesis import given
+
 from taskctl.core import errors
 from taskctl.core.wire import codecs
 

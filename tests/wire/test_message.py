@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from taskctl.core.errors import DecodeError
 from taskctl.core.wire import codecs
 from taskctl.core.wire.message import (

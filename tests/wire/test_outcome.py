@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from taskctl.core.wire import outcome
 from taskctl.core.wire.message import Publication
 from taskctl.core.wire.outcome import Outcome, StoredMeta, decode_outcome, encode_outcome

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kombu.transport.virtual.exchange import TopicExchange
+
 from taskctl.core.wire.queues import (
     Exchange,
     Queue,

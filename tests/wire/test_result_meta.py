@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from taskctl.core import errors
 from taskctl.core.wire.result_meta import (
     decode_exception,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from taskctl.core.errors import ContentDisallowed, DecodeError, InvalidTaskError
 from taskctl.core.wire import codecs
 from taskctl.core.wire.message import Message, decode_envelope
