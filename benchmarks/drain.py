@@ -9,7 +9,7 @@ from .report import Claim, Figure
 from .rounds import Sample, take_turns
 from .stand import CELERY, CELERY_QUIET, TASKCTL, TASKCTL_SQLITE, Contestant, Stand, now
 
-#: Tasks in the queue when the worker starts: some seconds of work for each.
+#: Tasks in the queue when the worker starts: one or two seconds of work for taskctl, four for Celery.
 TASKS = {"taskctl": 30_000, "celery": 4_000}
 #: Seconds a worker may take to begin, and to end.
 BEGIN_WITHIN, END_WITHIN = 30.0, 120.0
@@ -76,7 +76,7 @@ def with_results(stand: Stand, rounds: int) -> Figure:
     celery = rates[contestants[1]]
     return Figure(
         "No-op tasks, results stored on Redis",
-        "As above, with the same Redis as result backend and every result stored.",
+        "As with results off, but with the same Redis as result backend and every result stored.",
         ["", "tasks a second: median (range)", "beside Celery"],
         [[c.label, rates[c].show(), rates[c].over(celery).show(1)] for c in contestants],
         rounds,

@@ -41,9 +41,7 @@ def publish(stand: Stand, rounds: int) -> Figure:
     """Take the figure of sending and beginning."""
     contestants = [TASKCTL, CELERY, TASKCTL_SQLITE]
     speeds = take_turns(contestants, rounds, lambda one: measure(stand, one, CALLS, PINGS))
-    columns = [
-        ["", "calls a second: median (range)", "begins after, ms: p50", "p99"],
-    ]
+    columns = ["", "calls a second: median (range)", "begins after, ms: p50", "p99"]
     rows = [
         [
             contestant.label,
@@ -53,4 +51,4 @@ def publish(stand: Stand, rounds: int) -> Figure:
         ]
         for contestant, taken in speeds.items()
     ]
-    return Figure("Calls one by one", METHOD, columns[0], rows, rounds)
+    return Figure("Calls one by one", METHOD, columns, rows, rounds)
