@@ -9,7 +9,8 @@ from .report import Claim, Figure
 from .rounds import Sample, take_turns
 from .stand import CELERY, CELERY_QUIET, TASKCTL, TASKCTL_SQLITE, Contestant, Stand, now
 
-#: Tasks in the queue when the worker starts: one or two seconds of work for taskctl, four for Celery.
+#: Tasks in the queue when the worker starts: about two seconds of work for taskctl, four for
+#: Celery.
 TASKS = {"taskctl": 30_000, "celery": 4_000}
 #: Seconds a worker may take to begin, and to end.
 BEGIN_WITHIN, END_WITHIN = 30.0, 120.0
