@@ -86,7 +86,8 @@ def test_a_node_registers_and_says_how_it_is(app: App, worker: Worker) -> None:
     assert (node.name, node.alive) == ("in@test", True)
     assert node.record["state"] == "ok"
     assert node.record["queues"] == ["celery"]
-    assert node.record["tasks"] == ["add", "nap"]
+    # Tasks that other tests shared with every app of this process are there too.
+    assert {"add", "nap"} <= set(node.record["tasks"])
     assert node.record["slots"] == 2
 
 
