@@ -14,6 +14,7 @@ WORKER_LOST = "worker-lost"
 MALFORMED = "malformed"
 UNREGISTERED = "unregistered"
 REJECTED = "rejected"
+REFUSED = "refused"
 #: The header that holds the facts of a burial.
 HEADER = "taskctl-dead"
 

@@ -15,6 +15,7 @@ from typing import Any
 from ..backends.base import Backend
 from ..errors import (
     BackendError,
+    BrokerError,
     TaskRevokedError,
     Terminated,
     TimeLimitExceeded,
@@ -27,6 +28,7 @@ from ..signals import task_failure, task_rejected, task_revoked
 from ..tasks.execute import failure_followers
 from ..tasks.metas import failure_meta, revoked_meta
 from ..wire import outcome as kinds
+from ..wire.message import Publication
 from ..wire.outcome import Outcome, StoredMeta
 from ..wire.result_meta import encode_meta
 from ..wire.states import REVOKED
@@ -81,6 +83,7 @@ class Settlement:
         self.hostname = hostname
         self.dead_queue = dead_queue
         self.max_deliveries = max_deliveries
+        consumer.bury = self.bury_refused
         self._results: list[StoredMeta] = []
         self._retry_at, self._retry_wait = 0.0, RETRY_WAITS[0]
         self._told_stuck: float | None = None
@@ -270,6 +273,18 @@ class Settlement:
             task_id=task_id,
         )
         self.consumer.ack(delivery.tag, [letter])
+
+    def bury_refused(self, publication: Publication, exc: BrokerError) -> Publication:
+        """Return the dead letter of a message that the broker will not take."""
+        return deadletters.bury(
+            publication.envelope,
+            reason=deadletters.REFUSED,
+            detail=str(exc),
+            source=publication.routing_key,
+            node=self.hostname,
+            queue=self.dead_queue,
+            task_id=publication.task_id,
+        )
 
     def condemn(self, request: Request, exc: WorkerLostError) -> None:
         """Fail a request that has killed too often, and bury its message."""

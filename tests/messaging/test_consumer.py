@@ -5,16 +5,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
-from taskctl.core.errors import BrokerConnectionError
+from taskctl.core.errors import BrokerConnectionError, BrokerError
 from taskctl.core.messaging.connection import Connection
 from taskctl.core.messaging.consumer import Consumer
-from taskctl.core.wire.message import Publication
+from taskctl.core.wire.message import Publication, encode_envelope
 from taskctl.core.wire.queues import Queue
 
 
 def letter(number: int, queue: str = "q") -> Publication:
     return Publication(exchange="", routing_key=queue, envelope=b"%d" % number)
+
+
+def envelope(number: int, queue: str = "q") -> Publication:
+    text = encode_envelope(
+        b"",
+        content_type="application/json",
+        content_encoding="utf-8",
+        headers={},
+        properties={},
+        exchange="",
+        routing_key=queue,
+        delivery_tag=f"tag-{number}",
+    )
+    return Publication(exchange="", routing_key=queue, envelope=text)
 
 
 @pytest.fixture
@@ -99,3 +114,29 @@ def test_queues_come_and_go_and_survive_a_new_line(consumer: Consumer) -> None:
     consumer.remove("extra")
     consumer.broker.publish([letter(8, "extra")])
     assert consumer.receive(10) == []
+
+
+def test_a_message_the_broker_refuses_is_buried_and_holds_up_nobody(redis_url: str) -> None:
+    connection = Connection(redis_url, owner="me")
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("taken", "no list")
+
+    def bury(publication: Publication, exc: BrokerError) -> Publication:
+        return Publication(exchange="", routing_key="dead", envelope=publication.envelope)
+
+    consumer = Consumer(connection, [Queue(name="q")], bury=bury)
+    consumer.open()
+    consumer.broker.publish([envelope(number) for number in range(3)])
+    first, second, third = consumer.receive(10)
+    consumer.ack(first.tag, [envelope(7, "next")])
+    consumer.ack(second.tag, [envelope(8, "taken")])
+    consumer.ack(third.tag, [envelope(9, "next")])
+
+    consumer.flush()
+
+    assert not consumer.pending()
+    assert len(consumer.broker.peek("dead")) == 1
+    arrived = b" ".join(consumer.broker.peek("next"))
+    assert b"tag-7" in arrived and b"tag-9" in arrived
+    assert [stat.unacked for stat in consumer.broker.queues() if stat.name == "q"] in ([], [0])
+    consumer.close()
