@@ -12,7 +12,8 @@ import redis
 
 from .support.servers import RedisServer
 
-_databases = itertools.cycle(range(64))
+#: Databases 60 to 63 belong to servers and nodes that stand for a whole module.
+_databases = itertools.cycle(range(60))
 
 
 @pytest.fixture(scope="session")
