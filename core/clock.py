@@ -113,11 +113,6 @@ def to_unix(when: str | datetime | float, default_tz: tzinfo = UTC) -> float:
     return when.timestamp()
 
 
-def from_unix(when: float, tz: tzinfo = UTC) -> datetime:
-    """Return Unix seconds as an aware datetime."""
-    return datetime.fromtimestamp(when, tz)
-
-
 def utcoffset_hours_west() -> float:
     """Return how many hours this machine is west of UTC (UTC+2 gives -2.0).
 

@@ -88,10 +88,6 @@ NO_BACKEND = "there is no result backend of this kind"
 NO_PART = "the worker is built otherwise: it has no such part to replace"
 
 
-def _own(name: str, type_: str, default: Any, help_: str, **more: Any) -> Setting:
-    return Setting(name, type_, default, help_, own=True, **more)
-
-
 def _named(*rows: Setting) -> Iterator[Setting]:
     """Yield the rows, the old name of each filled in where it follows the pattern."""
     for row in rows:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import DecodeError
 from . import codecs
-from .message import TRANSIENT, decode_envelope, encode_envelope
+from .message import TRANSIENT, encode_envelope
 
 #: How Celery names the software of a worker.
 SOFTWARE = "py-taskctl"
@@ -41,16 +40,3 @@ def encode_events(
         exchange=exchange,
         routing_key=key,
     )
-
-
-def decode_events(envelope: bytes, accept: frozenset[str]) -> list[dict[str, Any]]:
-    """Return the events in an envelope, one or many.
-
-    Raises DecodeError or ContentDisallowed.
-    """
-    message = decode_envelope(envelope)
-    body = codecs.decode(message.body, message.content_type, message.content_encoding, accept)
-    events = body if isinstance(body, list) else [body]
-    if not all(isinstance(event, dict) and "type" in event for event in events):
-        raise DecodeError("event without a type")
-    return events
