@@ -6,6 +6,7 @@
     │   └── ConfigSourceNotFound      the module of settings is not there (also ImportError)
     ├── AppNotFound                   no app under this name
     ├── LogFileError                  the log cannot be written
+    ├── HealthFileError               the health file cannot be written or read
     ├── SecurityError                 refused: content type, missing signature
     │   └── ContentDisallowed
     ├── BrokerError                   the broker cannot do it
@@ -72,6 +73,10 @@ class AppNotFound(TaskctlError):
 
 class LogFileError(TaskctlError):
     """Raised when a log file cannot be opened; names the file, the reason and the cure."""
+
+
+class HealthFileError(TaskctlError):
+    """Raised for a health file that cannot be written or read; says which and why."""
 
 
 class SecurityError(TaskctlError):

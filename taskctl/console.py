@@ -12,12 +12,15 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from taskctl.core.redact import mask_text
 
 from .failures import usage
-from .tables import GAP, Column, Row, lay_out
+from .tables import GAP, NOTHING, Column, Row, lay_out
+
+if TYPE_CHECKING:
+    from .selection import Selection
 
 FORMATS = ("table", "wide", "plain", "name", "json", "jsonl", "celery")
 
@@ -42,7 +45,7 @@ class Console:
         celery_json: bool = False,
         colour: bool = False,
         quiet: bool = False,
-        header: bool = True,
+        selection: Selection | None = None,
         out: TextIO | None = None,
         err: TextIO | None = None,
     ) -> None:
@@ -50,7 +53,7 @@ class Console:
         self.celery_json = celery_json
         self.colour = colour
         self.quiet = quiet
-        self.header = header
+        self.selection = selection
         self.out = out or sys.stdout
         self.err = err or sys.stderr
 
@@ -115,14 +118,20 @@ class Console:
         """Draw a list in whatever format was asked for.
 
         `name` is the key that `-o name` prints (the first column's by default); `wide` are the
-        columns of `-o wide`, if there are more than `columns`.
+        columns of `-o wide`, if there are more than `columns`. The selection that was asked for
+        (--where, --sort, --fields) holds in every format.
         """
+        known = wide or columns
+        if self.selection is not None:
+            rows, columns, wide = self._select(rows, columns, known)
+        pick = (lambda row: row) if self.selection is None else self.selection.pick
         match self.format:
             case "json":
-                self.document(schema, ok=ok, items=list(rows), missing=missing)
+                items = [pick(row) for row in rows]
+                self.document(schema, ok=ok, items=items, missing=missing)
             case "jsonl":
                 for row in rows:
-                    self.json(row)
+                    self.json(pick(row))
             case "name":
                 self._draw_names(name or columns[0].key, rows)
             case "plain":
@@ -132,6 +141,20 @@ class Console:
             case _:
                 self._draw_table(columns, rows, self.width())
         self.out.flush()
+
+    def _select(
+        self, rows: Sequence[Row], columns: Sequence[Column], known: Sequence[Column]
+    ) -> tuple[Sequence[Row], Sequence[Column], Sequence[Column]]:
+        """Return rows, columns and wide columns as the selection wants them."""
+        assert self.selection is not None
+        keys = list(dict.fromkeys([c.key for c in known] + [key for row in rows for key in row]))
+        self.selection.check_fields(keys)
+        rows = self.selection.rows(rows, keys)
+        if not self.selection.fields:
+            return rows, columns, known
+        by_key = {column.key: column for column in known}
+        chosen = [by_key.get(key) or field_column(key) for key in self.selection.fields]
+        return rows, chosen, chosen
 
     def width(self) -> int | None:
         """Return the columns of the terminal; None, unlimited, where there is none."""
@@ -144,17 +167,20 @@ class Console:
             self.line(name)
 
     def _draw_plain(self, columns: Sequence[Column], rows: Sequence[Row]) -> None:
-        if self.header:
+        if self._titled():
             self.line("\t".join(column.key for column in columns))
         for row in rows:
-            self.line("\t".join(_raw(row.get(column.key)) for column in columns))
+            self.line("\t".join(_raw(_value(row, column.key)) for column in columns))
+
+    def _titled(self) -> bool:
+        return self.selection is None or self.selection.header
 
     def _draw_table(
         self, columns: Sequence[Column], rows: Sequence[Row], width: int | None
     ) -> None:
         layout = lay_out(columns, rows, width)
         for number, cells in enumerate(layout.lines):
-            if number == 0 and not self.header:
+            if number == 0 and not self._titled():
                 continue
             painted = [
                 self._paint_word(column, cell) if number else cell
@@ -204,6 +230,21 @@ def wants_colour(when: str | None, stream: TextIO) -> bool:
 def now() -> str:
     """Return the time of day as documents bear it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def field_column(key: str) -> Column:
+    """Return the column of a key that no table shows by itself."""
+    return Column(key, key.upper(), of_row=lambda row: _raw(_value(row, key)) or NOTHING)
+
+
+def _value(row: Row, key: str) -> Any:
+    """Return a value by its key; a dot leads inside."""
+    if key in row or "." not in key:
+        return row.get(key)
+    # Rows of plain keys, which is nearly all of them, do not wait for this.
+    from .conditions import look_up
+
+    return look_up(row, key)
 
 
 def _raw(value: Any) -> str:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskctl.core.loader import read_project_file
 
 from .console import FORMATS, Console, choose_format, wants_colour
 from .failures import CommandError, usage
+
+if TYPE_CHECKING:
+    from .selection import Selection
 
 
 class Context:
@@ -82,12 +85,13 @@ class Context:
         piped: str = "plain",
         formats: Sequence[str] = FORMATS,
         celery_json: bool = False,
-        header: bool = True,
+        selection: Selection | None = None,
     ) -> Console:
         """Return the console of a command.
 
         `piped` is its format where stdout is no terminal, `formats` those it can draw;
         `celery_json`: it knows Celery's JSON, so `-j` asks for that rather than the native one.
+        `selection` are the rows and columns that were asked for (`selection.take_selection`).
         """
         json = bool(self.options.get("json"))
         asked = "json" if json else self.get("output", "TASKCTL_OUTPUT")
@@ -96,7 +100,7 @@ class Context:
             celery_json=json and celery_json,
             colour=wants_colour(self.color, sys.stdout),
             quiet=self.quiet,
-            header=header,
+            selection=selection,
         )
 
     @property

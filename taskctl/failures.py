@@ -41,6 +41,7 @@ _TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.PidfileHeld, CANT_CREATE, "held"),
     (errors.PidfileError, CANT_CREATE, "file"),
     (errors.LogFileError, CANT_CREATE, "file"),
+    (errors.HealthFileError, CANT_CREATE, "file"),
     (errors.BrokerError, UNAVAILABLE, "broker"),
     (errors.BackendError, UNAVAILABLE, "backend"),
     (errors.TimeoutError, TIMED_OUT, "timeout"),
