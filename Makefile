@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: help demo test soak lint types bench servers clean
+.PHONY: help demo test soak lint types bench servers install-extras uninstall-extras clean
 
 help:
 	@echo "make demo    set up, and watch tasks run on the embedded broker (no server needed)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint    ruff and mypy only"
 	@echo "make soak    slow endurance tests"
 	@echo "make bench   benchmarks beside Celery"
+	@echo "make install-extras PREFIX=/usr/local    manual pages and shell completions; also uninstall-extras"
 	@echo "make clean   remove what the others made"
 
 $(VENV)/bin/python:
@@ -51,6 +52,22 @@ types: $(TEST_STAMP)
 
 bench: $(TEST_STAMP) servers
 	@$(BIN)/python -m benchmarks
+
+PREFIX ?= /usr/local
+SHARE := $(DESTDIR)$(PREFIX)/share
+EXTRAS = bash-completion/completions/taskctl.bash zsh/site-functions/_taskctl fish/vendor_completions.d/taskctl.fish
+
+install-extras:
+	@install -d $(addprefix $(SHARE)/,man/man1 man/man5 man/man7 $(dir $(EXTRAS)))
+	@for number in 1 5 7; do install -m 644 man/*.$$number $(SHARE)/man/man$$number/; done
+	@install -m 644 completions/taskctl.bash $(SHARE)/bash-completion/completions/taskctl.bash
+	@install -m 644 completions/_taskctl $(SHARE)/zsh/site-functions/_taskctl
+	@install -m 644 completions/taskctl.fish $(SHARE)/fish/vendor_completions.d/taskctl.fish
+	@echo "installed manual pages and completions below $(SHARE)"
+
+uninstall-extras:
+	@for page in man/*; do rm -f $(SHARE)/man/man$${page##*.}/$${page#man/}; done
+	@rm -f $(addprefix $(SHARE)/,$(EXTRAS))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .taskctl .mypy_cache .ruff_cache .pytest_cache .hypothesis

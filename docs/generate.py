@@ -1,13 +1,14 @@
-"""Write the pages that are made from the program's own tables.
+"""Write the files that are made from the program's own tables.
 
-Run as `python docs/generate.py`; with `--check` nothing is written, and the exit code is 1 if a
-page is not what it would write.  tests/house/ checks the same.
+docs/settings.md, the manual pages in man/, and the completion scripts in completions/. Run as
+`python docs/generate.py`; with `--check` nothing is written, and the exit code is 1 if a file is
+not what it would write.  tests/house/ checks the same.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 from taskctl.core import settings_table as tables
 from taskctl.core.settings_table import SETTINGS, Setting
 from taskctl.core.settings_types import describe
+from taskctl.manual import roff
+from taskctl.manual.library import library
+from taskctl.shells import FILES, SCRIPTS
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 
 #: Heading of each part of the settings page, and the rows of the table that it holds.
 PARTS: tuple[tuple[str, tuple[Any, ...]], ...] = (
@@ -87,28 +91,38 @@ def _shown(value: Any) -> str:
     return repr(value).replace("`", "'")
 
 
-PAGES = {"settings.md": settings_page}
+def files() -> dict[str, Callable[[], str]]:
+    """Return how to make each file, by its path in the source."""
+    made: dict[str, Callable[[], str]] = {"docs/settings.md": settings_page}
+    for name, page in library().items():
+        made[f"man/{name}"] = lambda page=page: roff.render(page())
+    for shell, name in FILES.items():
+        made[f"completions/{name}"] = lambda shell=shell: SCRIPTS[shell]
+    return made
 
 
 def stale() -> list[str]:
-    """Return the pages that are not what they would be if written now."""
-    return [
-        name
-        for name, page in PAGES.items()
-        if not (HERE / name).is_file() or (HERE / name).read_text() != page()
+    """Return the files that are not what they would be if written now, and those in the way."""
+    wrong = [
+        path
+        for path, make in files().items()
+        if not (ROOT / path).is_file() or (ROOT / path).read_text() != make()
     ]
+    present = {f"man/{path.name}" for path in (ROOT / "man").iterdir()}
+    return wrong + sorted(present - set(files()))
 
 
 def main(words: list[str]) -> int:
     if words == ["--check"]:
-        for name in stale():
-            print(f"docs/{name} is stale: run python docs/generate.py", file=sys.stderr)
+        for path in stale():
+            print(f"{path} is stale: run python docs/generate.py", file=sys.stderr)
         return bool(stale())
     if words:
         print("usage: python docs/generate.py [--check]", file=sys.stderr)
         return 2
-    for name, page in PAGES.items():
-        (HERE / name).write_text(page())
+    for path, make in files().items():
+        (ROOT / path).parent.mkdir(exist_ok=True)
+        (ROOT / path).write_text(make())
     return 0
 
 
