@@ -422,6 +422,23 @@ class Settings(MutableMapping[str, Any]):
         found = self._entry(self._names.new_name(key) or key)
         return DEFAULT if found is None else found.origin
 
+    def places(self, key: str) -> list[tuple[Any, Origin]]:
+        """Return every place that sets this key, as (value, origin); the one that wins first."""
+        self.read()
+        name = self._names.new_name(key) or key
+        found = [layer[name] for layer in (self._override,) if name in layer]
+        for variable in ENVIRONMENT.get(name, ()):
+            if value := os.environ.get(variable):
+                found.append(Entry(value, Origin("env", variable)))
+        layers = (self._changes, self._preconf, *self._added)
+        found += [layer[name] for layer in layers if name in layer]
+        source = self._source
+        if source is not None and name in source.settings:
+            found.append(Entry(source.settings[name], source.origin(name)))
+        if name in self._project:
+            found.append(self._project[name])
+        return [(entry.value, entry.origin) for entry in found]
+
     def explain(self, key: str) -> Explanation:
         """Return value, origin, default, type and meaning of a setting, secrets masked."""
         name = self._names.new_name(key)

@@ -105,7 +105,7 @@ def add_task(record: logging.LogRecord) -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """Celery's lines; secrets in URLs of our own records are masked."""
+    """Celery's lines; secrets in URLs are masked, whoever wrote them."""
 
     def __init__(self, format: str, datefmt: str | None = None, colour: bool = False) -> None:
         super().__init__(format, datefmt)
@@ -113,7 +113,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        if record.name.startswith("taskctl") and "://" in text:
+        if "://" in text or ("=" in text and (record.levelno or 0) >= logging.WARNING):
             text = mask_text(text)
         code = COLOURS.get(record.levelname) if self.colour else None
         return f"\x1b[1;{code}m{text}\x1b[0m" if code else text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from .core.commandline import hide_secrets
 from .core.version import __version__
 
 
@@ -18,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"taskctl {__version__}")
         return 0
+    if argv is None:
+        hide_secrets()
     # The rest of the program needs click, which this one question should not wait for.
     from .program import run
 

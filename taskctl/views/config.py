@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from taskctl.console import Console
@@ -29,14 +30,8 @@ def shown(value: Any) -> str:
 
 def draw_settings(console: Console, items: Sequence[Row], *, total: int) -> None:
     """List settings; a summary counts those that differ from their defaults."""
-    if console.format == "json":
-        console.document("config.show", ok=True, items=list(map(_native, items)))
-        return
-    if console.format == "jsonl":
-        for item in items:
-            console.json(_native(item))
-        return
-    console.rows("config.show", _COLUMNS, items)
+    bare = console.format in ("json", "jsonl")
+    console.rows("config.show", _COLUMNS, list(map(_native, items)) if bare else items)
     changed = sum(item["value"] != item["default"] for item in items)
     differ = "differs from its default" if changed == 1 else "differ from their defaults"
     more = "" if len(items) == total else " (-a shows all)"
@@ -56,23 +51,93 @@ def draw_setting(console: Console, item: Mapping[str, Any]) -> None:
     console.line(value if isinstance(value, str) else _bare(value))
 
 
-def draw_problems(console: Console, problems: Sequence[Mapping[str, Any]], *, ok: bool) -> None:
+def draw_explanation(console: Console, item: Mapping[str, Any]) -> None:
+    """Tell all there is to say of one setting, a line each."""
+    match console.format:
+        case "json":
+            console.document("config.explain", ok=True, items=[_native(item)])
+        case "jsonl":
+            console.json(_native(item))
+        case "name":
+            console.line(item["key"])
+        case "plain":
+            for name, text in _explained(item):
+                console.line(f"{name}\t{text}")
+        case _:
+            console.line(f"{console.paint(item['key'], 'bold')} = {shown(item['value'])}")
+            for name, text in _explained(item):
+                console.line(f"  {name:<9} {text}")
+
+
+def _explained(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a setting means and where it comes from, as (word, text)."""
+    if "help" in item:
+        yield "meaning", item["help"]
+        yield "type", item["type"]
+    yield "value", shown(item["value"])
+    yield "from", item["from"]
+    for place in item["places"][1:]:
+        yield "hides", f"{shown(place['value'])} ({place['from']})"
+    if "help" not in item:
+        yield "note", "no setting of taskctl's: kept for whoever asks for it"
+        return
+    default = shown(item["default"])
+    if not item["own"] and item["celery_default"] != item["default"]:
+        default += f" (Celery: {shown(item['celery_default'])})"
+    yield "default", default
+    yield "old name", ", ".join(item["old"]) or "none: Celery does not know it"
+    yield "read by", ", ".join(item["read_by"]) or "nobody"
+    if item["note"]:
+        yield "note", item["note"]
+
+
+def draw_differences(console: Console, items: Sequence[Row], sides: tuple[str, str]) -> None:
+    """Put two sets of settings side by side."""
+    columns = (
+        Column("key", "SETTING"),
+        Column("left", sides[0].upper(), show=shown, shrinks=True),
+        Column("right", sides[1].upper(), show=shown, shrinks=True),
+    )
+    wide = (
+        *columns,
+        Column("left_from", "FROM", shrinks=True),
+        Column("right_from", "FROM", shrinks=True),
+    )
+    console.rows("config.diff", columns, items, ok=not items, wide=wide)
+    if not items:
+        console.summary(f"no difference between {sides[0]} and {sides[1]}")
+    else:
+        count = len(items)
+        console.summary(f"{count} setting{'' if count == 1 else 's'} differ{'s' * (count == 1)}")
+
+
+_SEVERITIES = {"error": "red", "warning": "yellow", "advice": "blue"}
+
+
+def draw_problems(console: Console, problems: Sequence[Row], *, ok: bool) -> None:
     """List what is wrong, one line each, with its place; or say that nothing is."""
-    if console.format in ("json", "jsonl", "name"):
+    if console.format != "table" or _selected(console):
         console.rows("config.check", _PROBLEM_COLUMNS, problems, ok=ok, name="key")
         return
-    if console.format == "plain":
-        console.rows("config.check", _PROBLEM_COLUMNS, problems, ok=ok)
-        return
     for problem in problems:
-        colour = "red" if problem["severity"] == "error" else "yellow"
+        colour = _SEVERITIES[problem["severity"]]
         place = f"{problem['from']}: " if problem["from"] else ""
         console.line(f"{console.paint(problem['severity'], colour)}: {place}{problem['message']}")
+    count = Counter(problem["severity"] for problem in problems)
     if not problems:
         console.line("ok: no unknown, unused or conflicting settings")
-        return
-    errors = sum(problem["severity"] == "error" for problem in problems)
-    console.summary(f"{errors} wrong, {len(problems) - errors} without effect or doubtful")
+    else:
+        told = (
+            f"{count['error']} wrong", f"{count['warning']} without effect or doubtful",
+            f"{count['advice']} to think about",
+        )  # fmt: skip
+        console.summary(", ".join(text for text in told if not text.startswith("0 ")))
+
+
+def _selected(console: Console) -> bool:
+    """Return whether somebody chose rows or columns, which a list shows better than sentences."""
+    chosen = console.selection
+    return chosen is not None and bool(chosen.where or chosen.sort or chosen.fields)
 
 
 def _bare(value: Any) -> str:

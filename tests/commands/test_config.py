@@ -160,6 +160,9 @@ def test_censor_of_a_file_that_is_not_there_is_one_line(shell: Shell) -> None:
 
 
 def test_check_is_content_with_what_is_right(proj: Shell) -> None:
+    with (proj.folder / "proj" / "conf.py").open("a") as conf:
+        conf.write("task_ignore_result = True\n")
+
     said = proj.proj("config", "check")
 
     assert (said.code, said.out) == (0, "ok: no unknown, unused or conflicting settings\n")
