@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 
 def run_folder() -> str:
@@ -62,5 +61,5 @@ def _chosen(own: str, systemd: str) -> str | None:
 
 
 def _xdg_state() -> str:
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(base, "taskctl")

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 _PROC = sys.platform.startswith("linux")
 if not _PROC:
@@ -88,7 +87,8 @@ def send_signal(pid: int, born: str, number: int) -> bool:
 def describe(pid: int) -> str:
     """Return the start of the command line of a process, or '' if it cannot be seen."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
     except OSError:
         return ""
     return " ".join(word.decode(errors="replace") for word in words if word)[:80]
@@ -96,7 +96,8 @@ def describe(pid: int) -> str:
 
 def _stat(pid: int) -> list[str] | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
+            text = file.read()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     # The name may hold blanks and brackets; the last bracket ends it.
@@ -107,7 +108,8 @@ def _stat(pid: int) -> list[str] | None:
 def _boot_id() -> str:
     """Eight letters that change with every boot; ticks count from there."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read(8)
     except OSError:
         return ""
 
