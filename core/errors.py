@@ -7,6 +7,9 @@
     ├── AppNotFound                   no app under this name
     ├── LogFileError                  the log cannot be written
     ├── HealthFileError               the health file cannot be written or read
+    ├── SchedulingError               a periodic task cannot be sent
+    ├── ScheduleFileError             beat's memory cannot be written or read
+    │   └── ScheduleFileHeld          by a live process
     ├── SecurityError                 refused: content type, missing signature
     │   └── ContentDisallowed
     ├── BrokerError                   the broker cannot do it
@@ -77,6 +80,28 @@ class LogFileError(TaskctlError):
 
 class HealthFileError(TaskctlError):
     """Raised for a health file that cannot be written or read; says which and why."""
+
+
+class StateFileError(TaskctlError):
+    """Raised for a file of revoked tasks that cannot be written or read; says which and why."""
+
+
+class SchedulingError(TaskctlError):
+    """Raised when a due entry of the schedule cannot be sent; its cause says why."""
+
+
+class ScheduleFileError(TaskctlError):
+    """Raised for a file of beat's that cannot be written or read; says which and why."""
+
+
+class ScheduleFileHeld(ScheduleFileError):
+    """Raised when another beat uses the file; `pid` is 0 if it cannot be seen."""
+
+    def __init__(self, path: str, pid: int) -> None:
+        self.path = path
+        self.pid = pid
+        holder = f"pid {pid}" if pid else "on another host or in another container"
+        super().__init__(f"another beat ({holder}) uses {path}")
 
 
 class SecurityError(TaskctlError):

@@ -141,6 +141,13 @@ class Pool(ABC):
         """Grow at once; shrink as children become idle.  Raises ValueError below 0, and
         PoolError above what this kind of pool can hold."""
 
+    def restart(self) -> None:
+        """Replace every child by a new one, each as soon as its task has ended.
+
+        Raises PoolError for a pool that has no children of its own.
+        """
+        raise PoolError(f"the {self.name} pool has no children that could be replaced")
+
     @abstractmethod
     def pids(self) -> list[int]:
         """Return the pids of the children, in order of their index."""
@@ -148,6 +155,11 @@ class Pool(ABC):
     @abstractmethod
     def ready(self) -> bool:
         """Return whether at least one child has booted and can serve."""
+
+    def stacks(self, within: float) -> dict[int, str]:
+        """Return what every child that is a process of its own is doing, by pid, as faulthandler
+        writes it; empty for one that has not answered `within` seconds, for which this waits."""
+        return {}
 
     def trouble(self) -> str | None:
         """Return why children cannot start, in one line, or None while all is well."""

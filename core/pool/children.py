@@ -120,6 +120,7 @@ class Children:
         try:
             handle.fork(self._start)
         except OSError as exc:
+            handle.close()
             self.backoff.fail(f"child {index} could not be forked: {exc}", now)
             return False
         if handle.pidfd is not None:

@@ -169,7 +169,7 @@ def read_file(fd: int) -> bytes:
 
 
 def _to_file(body: bytes) -> int:
-    fd = _unnamed_file()
+    fd = unnamed_file()
     try:
         view = memoryview(body)
         while view:
@@ -180,7 +180,8 @@ def _to_file(body: bytes) -> int:
     return fd
 
 
-def _unnamed_file() -> int:
+def unnamed_file() -> int:
+    """Return the descriptor of a new empty file without a name; raises OSError."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("taskctl")
     with tempfile.TemporaryFile() as file:

@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from .dumps import SIGNAL as DUMP_SIGNAL
+from .dumps import Dump
 from .scoreboard import BOOTING, KILL, LEAVE, LEAVING, NOTHING, SERVING, SOFT, Slot
 
 #: How long to wait for a child to stop before it is killed (float seconds).  It takes some
@@ -67,6 +69,7 @@ class Handle:
         self.doomed: int | None = None
         self.warned: int | None = None
         self.leaving = False
+        self.dump = Dump()
 
     def fork(self, main: Callable[[int, Slot], NoReturn]) -> None:
         """Start the child in `main`, which gets its index and slot.
@@ -83,6 +86,7 @@ class Handle:
         try:
             pid = os.fork()
             if pid == 0:
+                self.dump.answer()
                 _run_child(main, self.index, self.slot)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -111,7 +115,8 @@ class Handle:
             return Death(None)
 
     def close(self) -> None:
-        """Let go of the descriptor."""
+        """Let go of the descriptors."""
+        self.dump.close()
         if self.pidfd is not None:
             os.close(self.pidfd)
             self.pidfd = None
@@ -126,6 +131,15 @@ class Handle:
         except ProcessLookupError:
             # Gone, and reaped by somebody else: `reap` will say so.
             return
+
+    def ask_for_stacks(self) -> None:
+        """Have the child write its stacks; `stacks_written` says when they are there."""
+        self.dump.begin()
+        self.send(DUMP_SIGNAL)
+
+    def stacks_written(self) -> bool:
+        """Return whether the stacks asked for last are there."""
+        return self.dump.whole(self._asleep())
 
     def idle(self) -> bool:
         """Return whether it serves, and has claimed nothing."""

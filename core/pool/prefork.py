@@ -35,6 +35,8 @@ _LOOK_EVERY = 0.02
 #: Seconds between two looks while an inquest is open, and while something can happen of which
 #: the poll does not tell: a death without a pidfd, a descriptor that becomes free.
 _LOOK_CLOSELY, _LOOK_BLINDLY = 0.002, 0.1
+#: Seconds between two looks for the stacks that children write.
+_DUMP_LOOK = 0.001
 #: Records read in one `collect`, so that a flood does not keep the parent from its turn.
 _AT_ONCE = 1000
 
@@ -169,8 +171,23 @@ class PreforkPool(Pool):
         self.size = size
         self._children.adjust(size, time.monotonic())
 
+    def restart(self) -> None:
+        for handle in self._children.all():
+            handle.ask_to_leave()
+        self._children.adjust(self.size, time.monotonic())
+
     def pids(self) -> list[int]:
         return [handle.pid for handle in self._children.in_order()]
+
+    def stacks(self, within: float) -> dict[int, str]:
+        asked = [] if self._closed else self._children.in_order()
+        for handle in asked:
+            handle.ask_for_stacks()
+        waiting, deadline = list(asked), time.monotonic() + within
+        while waiting and time.monotonic() < deadline:
+            time.sleep(_DUMP_LOOK)
+            waiting = [handle for handle in waiting if not handle.stacks_written()]
+        return {handle.pid: handle.dump.text() for handle in asked}
 
     def ready(self) -> bool:
         return any(handle.slot.state == SERVING for handle in self._children.all())

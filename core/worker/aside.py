@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import select
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from ..errors import BrokerError
+from .obedience import obey
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -58,6 +60,8 @@ class Aside:
     def _step(self) -> int | None:
         """Do what is due; return the broker's descriptor, None while the line is down."""
         worker = self.worker
+        if worker.signals.take_only(signal.SIGUSR1):
+            obey(worker, signal.SIGUSR1)
         with worker.lock:
             if not worker.line.mend(time.monotonic()) or not worker.pool.running():
                 return None

@@ -37,6 +37,7 @@ class WorkerOptions:
     purge: bool = False
     shutdown_timeout: float | None = None
     soft_shutdown_timeout: float = 0.0
+    statedb: str | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 
 

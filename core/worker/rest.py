@@ -30,6 +30,14 @@ class Rest:
         for fd in [self.worker.signals.fileno(), *self.worker.pool.filenos()]:
             self._selector.register(fd, selectors.EVENT_READ)
 
+    def hear(self, fd: int) -> None:
+        """Wake up when this descriptor is readable too."""
+        self._selector.register(fd, selectors.EVENT_READ)
+
+    def overhear(self, fd: int) -> None:
+        """Wake up for it no longer."""
+        self._selector.unregister(fd)
+
     def close(self) -> None:
         self._selector.close()
 

@@ -8,6 +8,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+from .. import terminal
 from ..signals import worker_shutting_down
 from .signalbox import remapped
 
@@ -35,6 +36,8 @@ class Shutdown:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.stage: str | None = None
+        #: Whether whoever runs the worker shall start it again when it has ended.
+        self.again = False
         self.deadline: float | None = None
         self._flush_by: float | None = None
         self._next_progress = 0.0
@@ -42,6 +45,9 @@ class Shutdown:
     def obey(self, number: int) -> None:
         """TERM and INT: warm; QUIT, or INT again: cold; after that: at once."""
         number = remapped(number)
+        if self.again:
+            self.again = False
+            log.warning("%s: the node will not start again", signal.Signals(number).name)
         if self.stage == "cold":
             if number != signal.SIGTERM:
                 log.error("stopped at once")
@@ -50,6 +56,18 @@ class Shutdown:
             self.cold()
         elif self.stage is None:
             self.warm(number)
+
+    def start_again(self) -> None:
+        """HUP: end warmly, and have the program executed anew with the same arguments.
+
+        From a terminal that is gone it only means the end.
+        """
+        if self.stage is not None:
+            log.warning("SIGHUP ignored: the node is stopping")
+            return
+        self.again = not terminal.is_gone()
+        log.warning("SIGHUP: %s", "will start again" if self.again else "the terminal is gone")
+        self.warm(signal.SIGHUP)
 
     def warm(self, number: int = signal.SIGTERM) -> None:
         """Take nothing new, finish what runs, give the rest back."""

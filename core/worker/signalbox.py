@@ -12,8 +12,15 @@ from collections import deque
 from types import FrameType
 from typing import Any
 
-#: What a worker obeys; HUP, USR1 and USR2 as they are set elsewhere.
-OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+#: What a worker obeys; see obedience.py.
+OBEYED = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 
 
 class SignalBox:
@@ -50,6 +57,13 @@ class SignalBox:
             arrived = list(self._arrived)
         self._arrived.clear()
         return arrived
+
+    def take_only(self, number: int) -> bool:
+        """Return whether this signal has come, and forget it alone; for the second thread."""
+        if number not in self._arrived:
+            return False
+        self._arrived = deque(other for other in self._arrived if other != number)
+        return True
 
     def close(self) -> None:
         """Give the signals back to whoever had them."""

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from ..clock import LamportClock, maybe_seconds
@@ -39,19 +40,24 @@ from .aside import Aside
 from .autoscaler import Autoscaler
 from .childhood import Childhood
 from .commands import Commands
+from .debugger import Debugger
 from .heartbeat import Heartbeat
 from .line import Line
+from .namesakes import warn_of_namesakes
+from .obedience import obey
 from .options import WorkerOptions
 from .prefetch import Prefetch
 from .request import Request
 from .rest import Rest
-from .revoked import LimitedSet
+from .revoked import revoked_set
 from .scheduler import Scheduler
 from .selfview import record
 from .settlement import Settlement, Totals
 from .shutdown import COLD_GRACE, WARM_GRACE, Shutdown
 from .signalbox import SignalBox
+from .stamps import RevokedStamps
 from .starter import Starter
+from .statedb import StateFile
 
 log = logging.getLogger("taskctl.worker")
 
@@ -75,8 +81,13 @@ class Worker:
         self.clock: LamportClock = app.clock
         self.accept = codecs.accepted_types(conf.accept_content)
         self.requests: dict[int, Request] = {}
-        self.revoked = LimitedSet()
+        self.revoked = revoked_set()
+        self.revoked_stamps = RevokedStamps()
         self.totals = Totals()
+        #: Told by remote control to take nothing new.
+        self.quiet = False
+        #: Nodes whose work this one took over: when, as time.monotonic().
+        self.lost: dict[str, float] = {}
         self.exit_code = 0
         self.done = False
         self.ready = False
@@ -85,6 +96,10 @@ class Worker:
         self.inbox: deque[Delivery] = deque()
         self.shutdown = Shutdown(self)
         self.rest = Rest(self)
+        self.debugger = Debugger(self)
+        self.state = (
+            StateFile(options.statedb, self.revoked, self.clock) if options.statedb else None
+        )
         self._trouble: str | None = None
         self._build(conf)
 
@@ -161,6 +176,7 @@ class Worker:
             consumer=self.consumer,
             settlement=self.settlement,
             revoked=self.revoked,
+            stamps=self.revoked_stamps,
             events=self.events,
             admit=self.admit,
             aside=self.scheduler.overfull,
@@ -199,6 +215,8 @@ class Worker:
         Raises BrokerConnectionError if no broker answers, PoolError if no child can be made.
         """
         worker_init.send(sender=self)
+        if self.state is not None:
+            self.state.load()
         with contextlib.ExitStack() as undo:
             undo.callback(self.rest.close)
             self.signals.open()
@@ -212,6 +230,7 @@ class Worker:
             self.purge()
             self._connect()
             self.line.opened(time.monotonic())
+            warn_of_namesakes(self)
             self.heart.renew(self.consumer.broker)
             self.heart.send(self.consumer.broker, "worker-online")
             self.rest.open()
@@ -244,7 +263,10 @@ class Worker:
         if not self._take_leave():
             self.exit_code = self.exit_code or 1
         self.consumer.close()
+        if self.state is not None:
+            self.state.save()
         worker_shutdown.send(sender=self)
+        self.debugger.close()
         self.signals.close()
         self.rest.close()
 
@@ -283,6 +305,9 @@ class Worker:
             self.converse(now)
             self.start_due(now)
             self.adjust(now)
+            if self.state is not None:
+                self.state.look(now)
+            self.debugger.look()
 
     def converse(self, now: float) -> None:
         """Everything that needs the broker; when it is gone, the rest goes on."""
@@ -302,7 +327,7 @@ class Worker:
     def obey_signals(self) -> None:
         """Do what signals ask for."""
         for number in self.signals.take():
-            self.shutdown.obey(number)
+            obey(self, number)
 
     def settle(self, outcomes: list[Outcome | Started]) -> None:
         """End the requests whose outcome has come."""
@@ -321,12 +346,13 @@ class Worker:
         request.started, request.worker_pid = started.at, started.pid
         if not request.acks_late:
             self.settlement.ack_early(request)
-        self.events.task("task-started", uuid=request.id)
+        self.events.task("task-started", request.task, uuid=request.id, timestamp=started.at)
 
     def admit_received(self) -> None:
         """Take what there is room for; a delivery stays in the inbox until it is decided."""
         if not self.stopping and not self.settlement.stuck:
-            self.inbox.extend(self.consumer.receive(self.room()))
+            # With no room the broker is asked all the same: that quiets its descriptor.
+            self.inbox.extend(self.consumer.receive(0 if self.quiet else self.room()))
         while self.inbox:
             self.admission.take(self.inbox[0])
             self.inbox.popleft()
@@ -408,6 +434,7 @@ class Worker:
             self.shutdown.give_back_waiting()
         early = self.settlement.pending()
         for node in self.heart.beat(self.consumer.broker, now, early=early):
+            self.lost[node] = time.monotonic()
             log.warning("node %s is gone; what it held is back on its queues", node)
 
     def adjust(self, now: float) -> None:
@@ -445,9 +472,9 @@ class Worker:
         recalled = [self.requests.get(number) for number in self.pool.recall()]
         return [request for request in recalled if request is not None] + self.scheduler.recall()
 
-    def reconsider(self, ids: set[str]) -> None:
-        """End requests that wait here and are among the (now revoked) ids."""
-        if not any(request.id in ids for request in self.requests.values()):
+    def reconsider(self, concerns: Callable[[Request], bool]) -> None:
+        """End requests that wait here and are revoked by now, if it `concerns` any."""
+        if not any(map(concerns, self.requests.values())):
             return
         for request in self.recall():
             if self.admission.still_wanted(request):
