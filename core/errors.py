@@ -7,6 +7,7 @@
     ├── AppNotFound                   no app under this name
     ├── LogFileError                  the log cannot be written
     ├── HealthFileError               the health file cannot be written or read
+    ├── ListenError                   an address to listen on is taken, or cannot be used
     ├── SchedulingError               a periodic task cannot be sent
     ├── ScheduleFileError             beat's memory cannot be written or read
     │   └── ScheduleFileHeld          by a live process
@@ -80,6 +81,10 @@ class LogFileError(TaskctlError):
 
 class HealthFileError(TaskctlError):
     """Raised for a health file that cannot be written or read; says which and why."""
+
+
+class ListenError(TaskctlError):
+    """Raised when a worker cannot listen on the address of --health-listen, --metrics-listen."""
 
 
 class StateFileError(TaskctlError):

@@ -42,6 +42,7 @@ _TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.PidfileError, CANT_CREATE, "file"),
     (errors.LogFileError, CANT_CREATE, "file"),
     (errors.HealthFileError, CANT_CREATE, "file"),
+    (errors.ListenError, CANT_CREATE, "address"),
     (errors.ScheduleFileHeld, CANT_CREATE, "held"),
     (errors.ScheduleFileError, CANT_CREATE, "file"),
     (errors.StateFileError, CANT_CREATE, "file"),
