@@ -12,9 +12,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ImproperlyConfigured
-from .base import Broker, Delivery, Heard, NodeRecord, QueueStat
+from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
 
-__all__ = ["Broker", "Delivery", "Heard", "NodeRecord", "QueueStat", "SCHEMES", "open_broker"]
+__all__ = [
+    "Binding",
+    "Broker",
+    "Delivery",
+    "Heard",
+    "NodeRecord",
+    "QueueStat",
+    "SCHEMES",
+    "Waiting",
+    "open_broker",
+]
 
 #: URL scheme to (sibling, class).
 SCHEMES = {

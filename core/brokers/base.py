@@ -66,6 +66,26 @@ class QueueStat(msgspec.Struct, frozen=True, kw_only=True):
     oldest: float | None = None
 
 
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that waits, as `browse` shows it.
+
+    `at` is when it came (unix time), None where the broker keeps no times.
+    """
+
+    envelope: bytes
+    at: float | None = None
+    redelivered: bool = False
+
+
+class Binding(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A way into a queue; `type` is its exchange's, "" where the broker keeps no types."""
+
+    queue: str
+    exchange: str
+    routing_key: str
+    type: str = ""
+
+
 class Broker(ABC):
     """One open line to a broker.
 
@@ -115,6 +135,10 @@ class Broker(ABC):
         """Return the version of the server on the other end; empty where there is none."""
         return ""
 
+    def diagnose(self) -> dict[str, Any]:
+        """Return what a doctor wants to know of the server; empty where there is none."""
+        return {}
+
     # --- queues -----------------------------------------------------------------------------
 
     @abstractmethod
@@ -123,23 +147,62 @@ class Broker(ABC):
 
     @abstractmethod
     def delete(self, queue: str) -> int:
-        """Remove a queue with its bindings and waiting messages; return how many those were."""
+        """Remove a queue with its bindings, its waiting and its held messages; return how many.
+
+        Loans go on.  A queue that was paused stays so if it is made again.
+        """
 
     @abstractmethod
     def queues(self) -> list[QueueStat]:
         """Return the numbers of every task queue that is known, ordered by name."""
 
     @abstractmethod
+    def exists(self, queue: str) -> bool:
+        """Return whether `queue` is declared or holds anything, making nothing."""
+
+    @abstractmethod
+    def bindings(self) -> list[Binding]:
+        """Return all bindings of task queues, ordered by queue; those that `declare` made."""
+
+    @abstractmethod
     def size(self, queue: str) -> int:
         """Return how many messages wait in `queue`, of all priorities, not counting loans."""
 
     @abstractmethod
+    def browse(self, queue: str, limit: int = 50) -> list[Waiting]:
+        """Return up to `limit` waiting messages, next to be served first, taking none."""
+
     def peek(self, queue: str, limit: int = 50) -> list[bytes]:
-        """Return up to `limit` waiting envelopes, next to be served first, taking none."""
+        """Return what `browse` does, the envelopes alone."""
+        return [waiting.envelope for waiting in self.browse(queue, limit)]
+
+    @abstractmethod
+    def swap(self, queue: str, envelope: bytes, publications: Sequence[Publication] = ()) -> bool:
+        """Put `publications` in the place of one waiting message of `queue`, this very envelope.
+
+        Returns false, and nothing has happened, if it does not wait there (any more): of many
+        who try, one succeeds.  One atomic step where the broker can; where it cannot, the
+        message goes only once its successors are safe.
+        """
 
     @abstractmethod
     def purge(self, queue: str) -> int:
         """Drop all waiting messages of `queue`; return how many."""
+
+    @abstractmethod
+    def pause(self, queue: str) -> None:
+        """Note that nobody shall take from `queue`; the note outlives every client.
+
+        It binds those who read it (`paused`): a broker does not keep anybody from receiving.
+        """
+
+    @abstractmethod
+    def resume(self, queue: str) -> bool:
+        """Take the note of `pause` away; return whether there was one."""
+
+    @abstractmethod
+    def paused(self) -> dict[str, float]:
+        """Return the paused queues, and since when (unix time); a queue need not exist."""
 
     # --- messages ---------------------------------------------------------------------------
 
@@ -205,13 +268,21 @@ class Broker(ABC):
     # --- broadcasts ---------------------------------------------------------------------------
 
     @abstractmethod
-    def broadcast(self, exchange: str, routing_key: str, envelope: bytes) -> None:
-        """Hand a copy to every present listener; nobody listening is no error."""
+    def broadcast(self, exchange: str, routing_key: str, envelope: bytes) -> int | None:
+        """Hand a copy to every present listener; nobody listening is no error.
+
+        Returns how many listeners got one, None where the broker cannot tell.
+        """
 
     @abstractmethod
     def listen(self, exchange: str, pattern: str = "") -> None:
         """Hear broadcasts of `exchange` whose routing key matches the topic `pattern`
         ("" takes only empty keys, "#" everything)."""
+
+    def foreign_listeners(self, exchange: str) -> list[str]:
+        """Return the queues through which programs of others listen to `exchange`, as far as the
+        broker knows; some of them may be gone."""
+        return []
 
     @abstractmethod
     def hear(self, limit: int = 100) -> list[Heard]:

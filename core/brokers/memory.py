@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import BrokerError
 from ..wire.message import Publication
 from ..wire.queues import Queue, topic_matches
-from .base import Broker, Delivery, Heard, NodeRecord, QueueStat
+from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
 from .bell import BROADCASTS, QUEUES, Bell
 from .memory_store import Message, Node, Store
 
@@ -137,18 +137,53 @@ class MemoryBroker(Broker):
                 for name in sorted(names)
             ]
 
+    def exists(self, queue: str) -> bool:
+        with self._locked() as store:
+            loans = (message.queue for message in [*store.lent.values(), *store.held.values()])
+            return queue in store.waiting or queue in loans
+
+    def bindings(self) -> list[Binding]:
+        with self._locked() as store:
+            return sorted(
+                Binding(queue=queue, exchange=name, routing_key=key, type=store.exchanges[name])
+                for name, bound in store.bindings.items()
+                for queue, key in bound
+                if queue not in store.private
+            )
+
     def size(self, queue: str) -> int:
         with self._locked() as store:
             return len(store.waiting.get(queue, []))
 
-    def peek(self, queue: str, limit: int = 50) -> list[bytes]:
+    def browse(self, queue: str, limit: int = 50) -> list[Waiting]:
         with self._locked() as store:
             first = heapq.nsmallest(limit, store.waiting.get(queue, []))
-            return [message.envelope for _, message in first]
+            return [
+                Waiting(envelope=m.envelope, at=m.at, redelivered=m.redelivered) for _, m in first
+            ]
+
+    def swap(self, queue: str, envelope: bytes, publications: Sequence[Publication] = ()) -> bool:
+        with self._locked() as store:
+            found = store.remove(queue, envelope)
+            if found:
+                store.insert(publications)
+            return found
 
     def purge(self, queue: str) -> int:
         with self._locked() as store:
             return len(store.pop(queue, len(store.waiting.get(queue, ()))))
+
+    def pause(self, queue: str) -> None:
+        with self._locked() as store:
+            store.paused.setdefault(queue, time.time())
+
+    def resume(self, queue: str) -> bool:
+        with self._locked() as store:
+            return store.paused.pop(queue, None) is not None
+
+    def paused(self) -> dict[str, float]:
+        with self._locked() as store:
+            return dict(store.paused)
 
     # --- messages ---------------------------------------------------------------------------
 

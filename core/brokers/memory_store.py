@@ -73,6 +73,7 @@ class Store:
     held: dict[int, Message] = field(default_factory=dict)
     exchanges: dict[str, str] = field(default_factory=dict)
     bindings: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
+    paused: dict[str, float] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
     brokers: list[Line] = field(default_factory=list)
 
@@ -122,6 +123,16 @@ class Store:
     def pop(self, queue: str, limit: int) -> list[Message]:
         heap = self.waiting.get(queue, [])
         return [heapq.heappop(heap)[1] for _ in range(min(limit, len(heap)))]
+
+    def remove(self, queue: str, envelope: bytes) -> bool:
+        """Remove one waiting message with this envelope; return whether there was one."""
+        heap = self.waiting.get(queue, [])
+        for place, (_, message) in enumerate(heap):
+            if message.envelope == envelope:
+                del heap[place]
+                heapq.heapify(heap)
+                return True
+        return False
 
     def give_back(self, owner: str, count: Callable[[Message], bool]) -> None:
         """End all loans of an owner; `count` says which of them are held against the message."""

@@ -21,9 +21,10 @@ from uuid import uuid4
 from ..errors import BrokerConnectionError, BrokerError
 from ..wire.message import Publication
 from ..wire.queues import Queue
+from . import redis_diagnosis as diagnosis
 from . import redis_inspection as inspection
 from . import redis_scripts as scripts
-from .base import Broker, Delivery, Heard, NodeRecord, QueueStat
+from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
 from .redis_bell import Bell
 from .redis_keys import Keys
 from .redis_line import Line, command, pack
@@ -117,6 +118,9 @@ class RedisBroker(Broker):
     def server_version(self) -> str:
         return inspection.server_version(self._ready())
 
+    def diagnose(self) -> dict[str, Any]:
+        return diagnosis.examine(self._ready(), self._keys)
+
     def _ready(self) -> Line:
         """Return the open line; refuse if there is none, or if it is the parent's."""
         if self._line is None:
@@ -144,14 +148,36 @@ class RedisBroker(Broker):
         """As the contract says; it scans the database, so do not call it every second."""
         return inspection.queue_stats(self._ready(), self._keys, self._routing)
 
+    def exists(self, queue: str) -> bool:
+        return inspection.exists(self._ready(), self._keys, self._routing, queue)
+
+    def bindings(self) -> list[Binding]:
+        return inspection.bindings(self._ready(), self._keys, self._routing)
+
     def size(self, queue: str) -> int:
         return sum(self._ready().ask_all([command(b"LLEN", k) for k in self._keys.lists(queue)]))
 
-    def peek(self, queue: str, limit: int = 50) -> list[bytes]:
-        return inspection.waiting(self._ready(), self._keys, queue, limit)
+    def browse(self, queue: str, limit: int = 50) -> list[Waiting]:
+        found = inspection.waiting(self._ready(), self._keys, queue, limit)
+        return [Waiting(envelope=envelope, redelivered=history(envelope)[1]) for envelope in found]
+
+    def swap(self, queue: str, envelope: bytes, publications: Sequence[Publication] = ()) -> bool:
+        line = self._ready()
+        targets = self._routing.targets(line, publications)
+        sent = [part for target in targets for part in target]
+        return bool(line.run(scripts.SWAP, self._keys.lists(queue), [envelope, *sent]))
 
     def purge(self, queue: str) -> int:
         return int(self._ready().run(scripts.PURGE, self._keys.lists(queue), []))
+
+    def pause(self, queue: str) -> None:
+        self._ready().ask(b"HSETNX", self._keys.paused, queue, f"{time.time():.3f}")
+
+    def resume(self, queue: str) -> bool:
+        return bool(self._ready().ask(b"HDEL", self._keys.paused, queue))
+
+    def paused(self) -> dict[str, float]:
+        return inspection.paused(self._ready(), self._keys)
 
     # --- messages ---------------------------------------------------------------------------
 
@@ -359,9 +385,13 @@ class RedisBroker(Broker):
 
     # --- broadcasts ---------------------------------------------------------------------------
 
-    def broadcast(self, exchange: str, routing_key: str, envelope: bytes) -> None:
+    def broadcast(self, exchange: str, routing_key: str, envelope: bytes) -> int | None:
         self._routing.declare_fanout(exchange)
-        self._ready().ask(b"PUBLISH", self._keys.channel(exchange, routing_key), envelope)
+        channel = self._keys.channel(exchange, routing_key)
+        return int(self._ready().ask(b"PUBLISH", channel, envelope))
+
+    def foreign_listeners(self, exchange: str) -> list[str]:
+        return inspection.bound_queues(self._ready(), self._keys, exchange)
 
     def listen(self, exchange: str, pattern: str = "") -> None:
         self._ready()

@@ -7,11 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Container
 
-from .base import NodeRecord, QueueStat
+from .base import Binding, NodeRecord, QueueStat
 from .redis_keys import Keys
 from .redis_line import Line, command
 from .redis_recovery import name_in
-from .redis_routing import Routing
+from .redis_routing import Routing, is_private
 
 #: How many records one question asks for.
 PAGE = 500
@@ -33,6 +33,40 @@ def queue_stats(line: Line, keys: Keys, routing: Routing) -> list[QueueStat]:
         )
         for n, name in enumerate(names)
     ]
+
+
+def exists(line: Line, keys: Keys, routing: Routing, queue: str) -> bool:
+    """Return whether a queue is known; only one that nobody ever declared costs a scan."""
+    found = line.ask_all(
+        [
+            command(b"EXISTS", *keys.lists(queue)),
+            command(b"SISMEMBER", keys.queues, queue),
+            command(b"SISMEMBER", keys.binding(queue), keys.member("direct", queue, queue)),
+        ]
+    )
+    return any(found) or any(stat.name == queue for stat in queue_stats(line, keys, routing))
+
+
+def bindings(line: Line, keys: Keys, routing: Routing) -> list[Binding]:
+    """Return the bindings of task queues; Redis itself keeps no types of exchanges."""
+    found = []
+    for exchange, members in routing.bindings(line).items():
+        if is_private(exchange):
+            continue
+        for member in members:
+            parts = member.decode("utf-8", "surrogatepass").split(keys.options.sep)
+            if len(parts) == 3 and parts[2] and not is_private(parts[2]):
+                key, pattern, queue = parts
+                type_ = "topic" if pattern else routing.type_of(exchange)
+                found.append(Binding(queue=queue, exchange=exchange, routing_key=key, type=type_))
+    return sorted(found)
+
+
+def paused(line: Line, keys: Keys) -> dict[str, float]:
+    """Return the paused queues, and since when."""
+    found = line.ask(b"HGETALL", keys.paused)
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return {queue.decode("utf-8", "surrogatepass"): float(at) for queue, at in sorted(pairs)}
 
 
 def _unacked_by_queue(line: Line, keys: Keys) -> Counter[str]:
@@ -124,6 +158,13 @@ def nodes(line: Line, keys: Keys) -> list[NodeRecord]:
             )
         )
     return sorted(found, key=lambda node: node.name)
+
+
+def bound_queues(line: Line, keys: Keys, exchange: str) -> list[str]:
+    """Return the queues bound to an exchange, ordered by name; ours listen without one."""
+    separator = keys.options.sep.encode()
+    members = line.ask(b"SMEMBERS", keys.binding(exchange))
+    return sorted(bytes(one).rpartition(separator)[2].decode("utf-8", "replace") for one in members)
 
 
 def server_version(line: Line) -> str:

@@ -42,6 +42,8 @@ class Keys:
         self.nodes = self.key("taskctl.nodes")
         #: names of queues that were declared to stay.
         self.queues = self.key("taskctl.queues")
+        #: queue -> since when nobody shall take from it.
+        self.paused = self.key("taskctl.paused")
         #: held messages: member -> due time; -> record; by task id; list key -> how many.
         self.due = self.key("taskctl.due")
         self.due_messages = self.key("taskctl.due.messages")

@@ -70,6 +70,10 @@ class Routing:
         """Note that this exchange's messages go by pub/sub."""
         self._types.setdefault(exchange, "fanout")
 
+    def type_of(self, exchange: str) -> str:
+        """Return the type this process knows an exchange to have; empty if it does not."""
+        return self._types.get(exchange, "")
+
     def expires_ms(self, queue: str) -> int:
         """Return after how long unused the queue goes away; 0 if never, or not known here."""
         found = self._expiring.get(queue)
@@ -139,7 +143,7 @@ class Routing:
         keys = self._keys
         names = {raw.decode("utf-8", "surrogatepass") for raw in line.ask(b"SMEMBERS", keys.queues)}
         for exchange, members in self.bindings(line).items():
-            if not exchange.endswith(".pidbox") and not exchange.startswith("celeryev"):
+            if not is_private(exchange):
                 names.update(_queue_in(member, keys.options.sep) for member in members)
         lists = [key for key in scan(line, keys.prefix, b"list") if key.startswith(keys.prefix)]
         lives = line.ask_all([command(b"PTTL", key) for key in lists]) if lists else []
@@ -206,6 +210,11 @@ class Routing:
             return []
         ages = [(key, self.expires_ms(self._keys.queue_of(key))) for key in sorted(lists)]
         return [command(b"PEXPIRE", key, age) for key, age in ages if age]
+
+
+def is_private(name: str) -> bool:
+    """Return whether an exchange is a mailbox's or carries events: no task goes there."""
+    return name.endswith(".pidbox") or name.startswith("celeryev")
 
 
 def scan(line: Line, start: bytes, kind: bytes) -> list[bytes]:

@@ -377,6 +377,28 @@ return count
 """
 )
 
+#: Put messages in the place of one that waits; a refused push puts it back where it goes next.
+#: KEYS lists of the queue
+#: ARGV the envelope, then for each publication: LPUSH or PUBLISH, its list or channel, its envelope
+#: Returns 1, or 0 if it does not wait there.
+SWAP = Script(
+    """
+for _, list in ipairs(KEYS) do
+  if redis.call('LREM', list, -1, ARGV[1]) == 1 then
+    for i = 2, #ARGV, 3 do
+      local pushed = redis.pcall(ARGV[i], ARGV[i + 1], ARGV[i + 2])
+      if type(pushed) == 'table' then
+        redis.call('RPUSH', list, ARGV[1])
+        return pushed
+      end
+    end
+    return 1
+  end
+end
+return 0
+"""
+)
+
 #: Restore one loan that a Celery worker left behind, unless it is one of ours.
 #: KEYS unacked, unacked_index, leases
 #: ARGV tag, newest score to touch, beginning of the names of `owned`, then list and envelope for

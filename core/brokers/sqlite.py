@@ -26,7 +26,8 @@ from ..wire.queues import Queue
 from . import sqlite_broadcasts as broadcasts
 from . import sqlite_messages as messages
 from . import sqlite_nodes as owners
-from .base import Broker, Delivery, Heard, NodeRecord, QueueStat
+from . import sqlite_topology as topology
+from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
 from .bell import BROADCASTS, QUEUES, Ringer, SharedBell
 from .sqlite_schema import MIGRATIONS
 from .sqlite_topology import Topology, lifetime
@@ -191,16 +192,45 @@ class SqliteBroker(Broker):
         with self._read() as db:
             return messages.stats(db)
 
+    def exists(self, queue: str) -> bool:
+        with self._read() as db:
+            return self._topology.find(db, queue) is not None
+
+    def bindings(self) -> list[Binding]:
+        with self._read() as db:
+            return self._topology.bindings(db)
+
     def size(self, queue: str) -> int:
         with self._read() as db:
             return messages.count(db, self._topology.find(db, queue))
 
-    def peek(self, queue: str, limit: int = 50) -> list[bytes]:
+    def browse(self, queue: str, limit: int = 50) -> list[Waiting]:
         with self._read() as db:
-            return messages.peek(db, self._topology.find(db, queue), limit)
+            return messages.browse(db, self._topology.find(db, queue), limit)
+
+    def swap(self, queue: str, envelope: bytes, publications: Sequence[Publication] = ()) -> bool:
+        with self._write() as db:
+            found = messages.remove(db, self._topology.find(db, queue), envelope)
+            if found:
+                messages.insert(db, self._topology, publications)
+        if found and publications:
+            self._ringer.ring(QUEUES)
+        return found
 
     def purge(self, queue: str) -> int:
         return self._drop(queue, messages.drop)
+
+    def pause(self, queue: str) -> None:
+        with self._write() as db:
+            topology.pause(db, queue)
+
+    def resume(self, queue: str) -> bool:
+        with self._write() as db:
+            return topology.resume(db, queue)
+
+    def paused(self) -> dict[str, float]:
+        with self._read() as db:
+            return topology.paused(db)
 
     def _drop(self, queue: str, drop: Callable[[Connection, int, int, int], int]) -> int:
         """Drop what is there now, in steps that leave others room between; return how many."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from sqlite3 import Connection
 
 from ..wire.message import Publication
-from .base import Delivery, QueueStat
+from .base import Delivery, QueueStat, Waiting
 from .sqlite_topology import Topology
 
 #: A loan as its tag names it: (id, loan).
@@ -62,10 +62,25 @@ def count(db: Connection, queue: int | None) -> int:
     return int(row[0])
 
 
-def peek(db: Connection, queue: int | None, limit: int) -> list[bytes]:
-    """Return the envelopes that are next."""
-    query = f"SELECT envelope FROM message WHERE {_WAITING} {_SERVED_NEXT}"
-    return [envelope for (envelope,) in db.execute(query, (queue, limit))]
+def browse(db: Connection, queue: int | None, limit: int) -> list[Waiting]:
+    """Return the messages that are next."""
+    query = f"SELECT envelope, at, redelivered FROM message WHERE {_WAITING} {_SERVED_NEXT}"
+    return [
+        Waiting(envelope=envelope, at=at, redelivered=bool(redelivered))
+        for envelope, at, redelivered in db.execute(query, (queue, limit))
+    ]
+
+
+def remove(db: Connection, queue: int | None, envelope: bytes) -> bool:
+    """Remove one that waits with this envelope; return whether there was one."""
+    return (
+        db.execute(
+            f"DELETE FROM message WHERE id = (SELECT id FROM message WHERE {_WAITING}"
+            " AND envelope = ? LIMIT 1)",
+            (queue, envelope),
+        ).rowcount
+        > 0
+    )
 
 
 def pop(db: Connection, queue: int | None, limit: int) -> list[bytes]:

@@ -67,4 +67,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             routing_key TEXT NOT NULL,
             envelope BLOB NOT NULL)""",
     ),
+    (
+        # Queues that nobody shall take from, by name: the note outlives the queue.
+        "CREATE TABLE paused (queue TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
+    ),
 )

@@ -12,6 +12,7 @@ from sqlite3 import Connection
 from ..errors import BrokerError
 from ..wire.message import Publication
 from ..wire.queues import Queue, binding_takes
+from .base import Binding
 
 #: Of the kinds AMQP knows, those a broker without headers of its own can serve.
 _EXCHANGE_TYPES = ("direct", "topic", "fanout")
@@ -139,6 +140,36 @@ class Topology:
             ).fetchall()
         return found
 
+    def bindings(self, db: Connection) -> list[Binding]:
+        """Return the bindings of all queues that are not private, ordered by queue."""
+        rows = db.execute(
+            "SELECT queue.name, binding.exchange, binding.key, exchange.type FROM binding"
+            " JOIN exchange ON exchange.name = binding.exchange"
+            " JOIN queue ON queue.id = binding.queue WHERE queue.expires IS NULL"
+        )
+        return sorted(
+            Binding(queue=queue, exchange=exchange, routing_key=key, type=type_)
+            for queue, exchange, key, type_ in rows
+        )
+
     def _changed(self, db: Connection) -> None:
         db.execute("UPDATE topology SET number = number + 1")
         self.refresh(db)
+
+
+# --- paused queues ------------------------------------------------------------------------------
+
+
+def pause(db: Connection, queue: str) -> None:
+    """Note that nobody shall take from a queue."""
+    db.execute("INSERT OR IGNORE INTO paused VALUES (?, ?)", (queue, time.time()))
+
+
+def resume(db: Connection, queue: str) -> bool:
+    """Take the note away; return whether there was one."""
+    return db.execute("DELETE FROM paused WHERE queue = ?", (queue,)).rowcount > 0
+
+
+def paused(db: Connection) -> dict[str, float]:
+    """Return the paused queues, and since when."""
+    return dict(db.execute("SELECT queue, at FROM paused ORDER BY queue").fetchall())

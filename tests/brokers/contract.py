@@ -7,6 +7,7 @@ an empty broker.  What the sibling cannot do it says with the class attributes, 
 from __future__ import annotations
 
 from .cases import MakeBroker, collect, stat, tags, texts
+from .contract_inspection import InspectionCases
 from .contract_leases import LeaseCases
 from .contract_messages import MessageCases
 from .contract_queues import QueueCases
@@ -14,5 +15,5 @@ from .contract_queues import QueueCases
 __all__ = ["BrokerContract", "MakeBroker", "collect", "stat", "tags", "texts"]
 
 
-class BrokerContract(MessageCases, QueueCases, LeaseCases):
+class BrokerContract(MessageCases, QueueCases, InspectionCases, LeaseCases):
     """All cases."""
