@@ -170,8 +170,7 @@ class SqliteFile:
 
     def _warn_of_network(self) -> None:
         """Say once, when the file is made, that only this host can use it."""
-        kind = file_system(self.path.resolve())
-        if kind.startswith(_NETWORK):
+        if kind := network_file_system(self.path):
             log.warning(
                 "%s lies on %s: only the processes of one host may use it, or it will be damaged;"
                 " use a local disk",
@@ -393,6 +392,12 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
             if len(folder) >= len(best) and path.is_relative_to(folder):
                 best, kind = folder, found
     return kind
+
+
+def network_file_system(path: Path) -> str:
+    """Return the type of the network file system that holds `path`; "" if the disk is local."""
+    kind = file_system(path.resolve())
+    return kind if kind.startswith(_NETWORK) else ""
 
 
 def _code(exc: sqlite3.Error) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +29,8 @@ class Registration:
 
     def renew(self, broker: Broker, record: dict[str, Any]) -> None:
         """Say that the node lives; `record` is what `status` shows of it."""
-        facts = {"pid": os.getpid(), "host": socket.gethostname(), **record}
+        # `at` is this host's clock, which others compare with their own.
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "at": time.time(), **record}
         broker.register(self.node, facts, self.lease)
 
     def reclaim(self, broker: Broker) -> list[str]:
