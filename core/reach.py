@@ -24,6 +24,7 @@ from .messaging.connection import Connection, split_urls
 from .messaging.mailbox import ClientMailbox
 from .messaging.producer import Producer, node_name, reply_queue
 from .messaging.routes import Queues, Router
+from .remote.app_events import Events
 from .remote.control import Control
 from .report import broker_info, bug_report
 from .settings_urls import split_url
@@ -34,7 +35,9 @@ from .wire.queues import Queue
 log = logging.getLogger("taskctl.app")
 
 #: What is worked out from settings, and thrown away when one changes.
-_FROM_SETTINGS = ("calling", "queues", "router", "control", "timezone", "annotations", "backend")
+_FROM_SETTINGS = (
+    "calling", "queues", "router", "control", "events", "timezone", "annotations", "backend",
+)  # fmt: skip
 #: Settings of the redis result backend, and the driver's names for them.
 _REDIS_OPTIONS = {
     "redis_username": "username",
@@ -314,6 +317,18 @@ class Reach:
             forward_clock=self.clock.forward,
         )
         return Control(connection, mailbox, self.purge)
+
+    @functools.cached_property
+    def events(self) -> Events:
+        """Events of this app's workers and tasks: receivers, states and dispatchers."""
+        return Events(
+            self.shared_connection,
+            clock=self.clock,
+            exchange=self.conf.event_exchange,
+            serializer=self.conf.event_serializer,
+            hostname=self.node_name,
+            wake=lambda: self.control.heartbeat(),
+        )
 
     def broker_info(self, url: str) -> dict[str, Any]:
         """Return what a node's `stats` says of the broker it uses."""

@@ -7,6 +7,7 @@ properties is the order on Celery's wire.  Knows names and options, not tasks.
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import socket
 import threading
@@ -19,7 +20,7 @@ from uuid import NAMESPACE_OID, uuid3, uuid4
 
 from .. import signals
 from ..clock import LamportClock
-from ..errors import PublishTimeout
+from ..errors import BrokerError, PublishTimeout
 from ..wire import codecs
 from ..wire.message import Publication, encode_envelope
 from ..wire.queues import Queue
@@ -28,6 +29,8 @@ from .connection import NO_RETRY, Connection, RetryPolicy
 from .events import EventDispatcher
 from .routes import Router
 from .timing import NO_TIMES, Times, times
+
+log = logging.getLogger("taskctl.producer")
 
 #: Options that are for the caller's side, or mean nothing to a broker of ours.
 _NOT_SENT = frozenset("add_to_parent declare timeout confirm_timeout mandatory immediate".split())
@@ -141,7 +144,7 @@ class Producer:
             )
         except PublishTimeout as exc:
             raise _in_doubt([draft], exc) from exc
-        self._tell_after(draft)
+        self.tell_published(draft)
 
     def encode(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Publication:
         """Return the message of one call, for somebody else to publish."""
@@ -180,7 +183,7 @@ class Producer:
         except PublishTimeout as exc:
             raise _in_doubt(drafts, exc) from exc
         for draft in drafts:
-            self._tell_after(draft)
+            self.tell_published(draft)
 
     def draft(
         self, name: str, args: Any, kwargs: Any, options: dict[str, Any], task: Any = None
@@ -322,13 +325,14 @@ class Producer:
             retry_policy=draft.retry_policy,
         )
 
-    def _tell_after(self, draft: Draft) -> None:
-        if self.sent_events:
-            self._send_event(draft)
-        self.tell_published(draft)
-
     def tell_published(self, draft: Draft) -> None:
-        """Send the signals that say a message is on its way."""
+        """Send the event and the signals that say a message is on its way."""
+        if self.sent_events:
+            try:
+                self._send_event(draft)
+            except BrokerError as exc:
+                # Who watches misses it; the call itself is not to fail for that.
+                log.warning("no task-sent event for %s: %s", draft.headers["id"], exc)
         if not (signals.after_task_publish.receivers or signals.task_sent.receivers):
             return
         headers = draft.headers

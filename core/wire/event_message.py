@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import codecs
-from .message import TRANSIENT, encode_envelope
+from .message import TRANSIENT, decode_envelope, encode_envelope
 
 #: How Celery names the software of a worker.
 SOFTWARE = "py-taskctl"
@@ -40,3 +40,14 @@ def encode_events(
         exchange=exchange,
         routing_key=key,
     )
+
+
+def decode_events(envelope: bytes, accept: frozenset[str]) -> list[dict[str, Any]]:
+    """Return the events of an envelope, one or a batch; what is no event is left out.
+
+    Raises DecodeError or ContentDisallowed.
+    """
+    message = decode_envelope(envelope)
+    body = codecs.decode(message.body, message.content_type, message.content_encoding, accept)
+    events = body if isinstance(body, list) else [body]
+    return [e for e in events if isinstance(e, dict) and isinstance(e.get("type"), str)]
