@@ -9,13 +9,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from ..brokers.base import Broker, Delivery
+from ..brokers.base import Broker, Delivery, Heard
 from ..errors import BrokerConnectionError, BrokerError
 from ..wire.message import Publication
 from ..wire.queues import Queue
 from .connection import Connection
 
-__all__ = ["Broker", "Consumer", "Delivery"]
+__all__ = ["Broker", "Consumer", "Delivery", "Heard"]
 
 log = logging.getLogger("taskctl.consumer")
 
@@ -43,6 +43,8 @@ class Consumer:
         self.connection = connection
         self.queues: dict[str, Queue] = {queue.name: queue for queue in queues}
         self.paused = False
+        #: Queues nobody shall take from now; see `heed`.
+        self.paused_queues: frozenset[str] = frozenset()
         self.bury = bury
         self._settled: deque[Settled] = deque()
         self._rejects: dict[tuple[bool, bool], list[str]] = {}
@@ -54,12 +56,30 @@ class Consumer:
     def open(self, timeout: float | None = None) -> None:
         """Connect, within `timeout` seconds a URL, and subscribe to every queue."""
         broker = self.connection.open(timeout)
+        self.paused_queues = frozenset(broker.paused())
         for queue in self.queues.values():
-            broker.subscribe(queue)
+            if queue.name in self.paused_queues:
+                broker.declare(queue)
+                broker.unsubscribe(queue.name)
+            else:
+                broker.subscribe(queue)
+
+    def heed(self) -> frozenset[str]:
+        """Take from no queue that is paused now, and from all others of ours; return those of
+        ours that were not paused before."""
+        before, self.paused_queues = self.paused_queues, frozenset(self.broker.paused())
+        for name in self.queues.keys() & (self.paused_queues - before):
+            self.broker.unsubscribe(name)
+        for name in self.queues.keys() & (before - self.paused_queues):
+            self.broker.subscribe(self.queues[name])
+        return (self.paused_queues - before) & self.queues.keys()
 
     def add(self, queue: Queue) -> None:
         """Consume one more queue."""
-        self.broker.subscribe(queue)
+        if queue.name in self.paused_queues:
+            self.broker.declare(queue)
+        else:
+            self.broker.subscribe(queue)
         self.queues[queue.name] = queue
 
     def remove(self, name: str) -> None:

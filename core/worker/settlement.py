@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backends.base import Backend
@@ -50,6 +50,8 @@ class Totals:
         self.accepted: dict[str, int] = {}
         self.done = 0
         self.failed = 0
+        #: Messages that left each queue for good.
+        self.left: dict[str, int] = {}
 
     def count(self, name: str) -> None:
         self.accepted[name] = self.accepted.get(name, 0) + 1
@@ -159,14 +161,24 @@ class Settlement:
         if log.isEnabledFor(logging.INFO):
             log.info("Task %s succeeded in %.6gs: %s", request, outcome.runtime, outcome.text)
         self.events.task(
-            "task-succeeded", uuid=request.id, result=outcome.text, runtime=outcome.runtime
+            "task-succeeded",
+            request.task,
+            uuid=request.id,
+            result=outcome.text,
+            runtime=outcome.runtime,
         )
 
     def _failed(self, request: Request, outcome: Outcome) -> None:
         self.totals.failed += 1
         if request.acks_late and not request.task.acks_on_failure:
             self.consumer.publish(outcome.publications)
-            self.bury(request.delivery, deadletters.REJECTED, outcome.text, request.id)
+            self.bury(
+                request.delivery,
+                deadletters.REJECTED,
+                outcome.text,
+                request.id,
+                traceback=outcome.traceback,
+            )
         else:
             self._ack(request, outcome)
         if outcome.expected:
@@ -179,7 +191,11 @@ class Settlement:
         self._ack(request, outcome)
         log.info("Task %s retry: %s", request, outcome.text)
         self.events.task(
-            "task-retried", uuid=request.id, exception=outcome.text, traceback=outcome.traceback
+            "task-retried",
+            request.task,
+            uuid=request.id,
+            exception=outcome.text,
+            traceback=outcome.traceback,
         )
 
     def _ignored(self, request: Request, outcome: Outcome) -> None:
@@ -190,7 +206,7 @@ class Settlement:
     def _rejected(self, request: Request, outcome: Outcome) -> None:
         log.warning("Task %s %s", request, outcome.text or "rejected")
         task_rejected.send(sender=self.app, message=request.delivery, exc=None)
-        self.events.task("task-rejected", uuid=request.id, requeue=outcome.requeue)
+        self.events.task("task-rejected", request.task, uuid=request.id, requeue=outcome.requeue)
         if request.acked:
             return
         if outcome.requeue:
@@ -232,13 +248,19 @@ class Settlement:
         if request.acked:
             self.consumer.publish(outcome.publications)
         else:
-            self.consumer.ack(request.delivery.tag, outcome.publications)
+            self._part_with(request.delivery, outcome.publications)
             request.acked = True
+
+    def _part_with(self, delivery: Delivery, publications: Sequence[Publication] = ()) -> None:
+        """Ack for good, and count what left its queue."""
+        left = self.totals.left
+        left[delivery.queue] = left.get(delivery.queue, 0) + 1
+        self.consumer.ack(delivery.tag, publications)
 
     def ack_early(self, request: Request) -> None:
         """Ack a request that has just begun, as its task asks."""
         if not request.acked:
-            self.consumer.ack(request.delivery.tag)
+            self._part_with(request.delivery)
             request.acked = True
 
     def give_back(self, request: Request) -> None:
@@ -259,7 +281,14 @@ class Settlement:
         self.consumer.reject(request.delivery.tag, requeue=True, lost=True)
 
     def bury(
-        self, delivery: Delivery, reason: str, detail: str, task_id: str | None = None
+        self,
+        delivery: Delivery,
+        reason: str,
+        detail: str,
+        task_id: str | None = None,
+        *,
+        attempts: int | None = None,
+        traceback: str | None = None,
     ) -> None:
         """Move a message to the dead-letter queue, with its reason."""
         letter = deadletters.bury(
@@ -270,9 +299,11 @@ class Settlement:
             node=self.hostname,
             queue=self.dead_queue,
             deliveries=delivery.deliveries,
+            attempts=attempts,
+            traceback=traceback,
             task_id=task_id,
         )
-        self.consumer.ack(delivery.tag, [letter])
+        self._part_with(delivery, [letter])
 
     def bury_refused(self, publication: Publication, exc: BrokerError) -> Publication:
         """Return the dead letter of a message that the broker will not take."""
@@ -299,12 +330,14 @@ class Settlement:
             count,
         )
         self._note_failure(request, exc)
-        self.bury(request.delivery, deadletters.WORKER_LOST, str(exc), request.id)
+        self.bury(
+            request.delivery, deadletters.WORKER_LOST, str(exc), request.id, attempts=count
+        )
 
     def _fail(self, request: Request, exc: Exception) -> None:
         self._note_failure(request, exc)
         if not request.acked:
-            self.consumer.ack(request.delivery.tag)
+            self._part_with(request.delivery)
             request.acked = True
 
     def _note_failure(self, request: Request, exc: Exception) -> None:
@@ -372,7 +405,7 @@ class Settlement:
             meta = revoked_meta(self.app, request.message, reason, hostname=self.hostname)
             self._results.append(meta)
         if not request.acked:
-            self.consumer.ack(request.delivery.tag)
+            self._part_with(request.delivery)
             request.acked = True
         terminated = signum is not None
         task_revoked.send(
@@ -383,13 +416,20 @@ class Settlement:
             expired=expired,
         )
         self.events.task(
-            "task-revoked", uuid=request.id, terminated=terminated, signum=signum, expired=expired
+            "task-revoked",
+            request.task,
+            uuid=request.id,
+            terminated=terminated,
+            signum=signum,
+            expired=expired,
         )
         if release:
             self.release(request)
 
     def _tell_failed(self, request: Request, text: str, traceback: str) -> None:
-        self.events.task("task-failed", uuid=request.id, exception=text, traceback=traceback)
+        self.events.task(
+            "task-failed", request.task, uuid=request.id, exception=text, traceback=traceback
+        )
 
 
 def wants_result(app: Any, message: TaskMessage, task: Any, *, failed: bool = False) -> bool:

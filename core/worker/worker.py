@@ -46,7 +46,9 @@ from .line import Line
 from .namesakes import warn_of_namesakes
 from .obedience import obey
 from .options import WorkerOptions
+from .pauses import Pauses
 from .prefetch import Prefetch
+from .rates import Rates
 from .request import Request
 from .rest import Rest
 from .revoked import revoked_set
@@ -58,6 +60,7 @@ from .signalbox import SignalBox
 from .stamps import RevokedStamps
 from .starter import Starter
 from .statedb import StateFile
+from .vitals import Vitals
 
 log = logging.getLogger("taskctl.worker")
 
@@ -95,6 +98,8 @@ class Worker:
         self.lock = threading.RLock()
         self.inbox: deque[Delivery] = deque()
         self.shutdown = Shutdown(self)
+        self.pauses = Pauses(self)
+        self.rates = Rates(self.totals.left, self.started_at)
         self.rest = Rest(self)
         self.debugger = Debugger(self)
         self.state = (
@@ -190,6 +195,7 @@ class Worker:
             totals=self.totals,
         )
         self.commands = Commands(self)
+        self.vitals = Vitals(self)
         self.aside = Aside(self) if self.pool.name == "solo" else None
         if not conf.worker_disable_rate_limits:
             for task in self.tasks.values():
@@ -219,6 +225,8 @@ class Worker:
             self.state.load()
         with contextlib.ExitStack() as undo:
             undo.callback(self.rest.close)
+            self.vitals.open()
+            undo.callback(self.vitals.close)
             self.signals.open()
             undo.callback(self.signals.close)
             # Before the connection: a child that inherits one could speak on it.
@@ -234,6 +242,7 @@ class Worker:
             self.heart.renew(self.consumer.broker)
             self.heart.send(self.consumer.broker, "worker-online")
             self.rest.open()
+            self.vitals.stand()
             if self.aside is not None:
                 self.aside.open()
             undo.pop_all()
@@ -241,6 +250,7 @@ class Worker:
     def _connect(self) -> None:
         """Subscribe to queues and mailbox, on a connection that may be new."""
         self.consumer.open(RECONNECT_TIMEOUT)
+        self.pauses.open(time.monotonic())
         if self.app.conf.worker_enable_remote_control:
             self.mailbox.open(self.consumer.broker)
 
@@ -267,6 +277,7 @@ class Worker:
             self.state.save()
         worker_shutdown.send(sender=self)
         self.debugger.close()
+        self.vitals.close()
         self.signals.close()
         self.rest.close()
 
@@ -308,6 +319,7 @@ class Worker:
             if self.state is not None:
                 self.state.look(now)
             self.debugger.look()
+            self.vitals.look(now)
 
     def converse(self, now: float) -> None:
         """Everything that needs the broker; when it is gone, the rest goes on."""
@@ -341,6 +353,8 @@ class Worker:
                 continue
             self.prefetch.ran(request.type, outcome.runtime)
             self.settlement.settle(request, outcome)
+            if self.vitals.metrics is not None:
+                self.vitals.metrics.settled(request, outcome)
 
     def _has_started(self, request: Request, started: Started) -> None:
         request.started, request.worker_pid = started.at, started.pid
@@ -412,6 +426,8 @@ class Worker:
     def answer(self) -> None:
         """Obey remote commands."""
         for heard in self.consumer.broker.hear():
+            if self.pauses.hear(heard, time.monotonic()):
+                continue
             request = self.mailbox.read(heard)
             if request is None:
                 continue
@@ -422,7 +438,7 @@ class Worker:
                 self.consumer.broker.publish([reply])
 
     def beat(self, now: float) -> None:
-        """Renew the lease and take over from the dead."""
+        """Renew the lease, take over from the dead, and obey pauses."""
         lapsed = self.heart.lapsed(now)
         if lapsed is not None:
             log.warning(
@@ -436,6 +452,7 @@ class Worker:
         for node in self.heart.beat(self.consumer.broker, now, early=early):
             self.lost[node] = time.monotonic()
             log.warning("node %s is gone; what it held is back on its queues", node)
+        self.pauses.look_when_due(now)
 
     def adjust(self, now: float) -> None:
         """Fit the pool to the work, tell of trouble, and see whether the end has come."""
