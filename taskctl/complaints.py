@@ -7,8 +7,6 @@ import json
 import os
 import re
 import sys
-import tempfile
-import traceback
 
 import click
 
@@ -88,10 +86,14 @@ def _number(found: re.Match[str]) -> str:
 
 
 def _traceback(exc: BaseException) -> str:
+    import traceback  # 2 ms, which a command that goes well need not pay
+
     return "".join(traceback.format_exception(exc)).rstrip()
 
 
 def _defect(exc: BaseException) -> CommandError:
+    import tempfile  # 4 ms, for the day on which it is needed
+
     kind = f"{type(exc).__name__}: {exc}"
     try:
         with tempfile.NamedTemporaryFile(

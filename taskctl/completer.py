@@ -31,7 +31,7 @@ class Line(NamedTuple):
     ahead: int
 
 
-def answer(program: click.Command, context: Any, instruction: str) -> int:
+def answer(program: click.Group, context: Any, instruction: str) -> int:
     """Do what `bash_complete` or `bash_source` asks for; return the exit code."""
     shell, _, wanted = instruction.partition("_")
     if shell not in SCRIPTS:
@@ -41,12 +41,29 @@ def answer(program: click.Command, context: Any, instruction: str) -> int:
         return 0
     try:
         line = read_line(os.environ, glued=shell == "bash")
+        for word in line.args:
+            if (command := program.get_command(click.Context(program), word)) is not None:
+                _dress(command)
+                break
         found = ShellComplete(program, {"obj": context}, "taskctl", "_TASKCTL_COMPLETE")
         for item in found.get_completions(line.args, line.incomplete):
             print(candidate(item, line))
     except Exception:  # plug-ins are asked too; whatever they raise, a shell has no use for it
         return 1
     return 0
+
+
+def _dress(command: click.Command) -> None:
+    """Let parameters whose values are known by name complete themselves."""
+    from .completions import SOURCES, Named  # not for a line that has no command yet
+
+    for param in command.params:
+        plain = type(param.type).shell_complete is click.ParamType.shell_complete
+        if plain and param.name in SOURCES:
+            param.type = Named(SOURCES[param.name])
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _dress(below)
 
 
 def read_line(environ: Mapping[str, str], *, glued: bool) -> Line:

@@ -6,9 +6,9 @@ Formats: table, wide, plain, name, json, jsonl, celery.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -160,7 +160,7 @@ class Console:
         """Return the columns of the terminal; None, unlimited, where there is none."""
         if given := os.environ.get("COLUMNS", ""):
             return int(given) if given.isdigit() and int(given) else None
-        return shutil.get_terminal_size().columns if self.out.isatty() else None
+        return terminal_width() if self.out.isatty() else None
 
     def _draw_names(self, key: str, rows: Sequence[Row]) -> None:
         for name in dict.fromkeys(str(row[key]) for row in rows if row.get(key) is not None):
@@ -225,6 +225,15 @@ def wants_colour(when: str | None, stream: TextIO) -> bool:
     if os.environ.get("FORCE_COLOR"):
         return True
     return os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def terminal_width() -> int:
+    """Return the columns of the terminal; 80 if it does not say."""
+    for stream in (sys.__stdout__, sys.__stderr__, sys.__stdin__):
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            if columns := os.get_terminal_size(stream.fileno()).columns:  # type: ignore[union-attr]
+                return columns
+    return 80
 
 
 def now() -> str:

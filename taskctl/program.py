@@ -178,11 +178,25 @@ def unknown(word: str, choices: Iterable[str], what: str, see: str) -> Exception
 
 def plugins() -> dict[str, EntryPoint]:
     """Return the commands that other packages add, by name."""
+    if not any(map(_may_add_commands, sys.path)):
+        return {}
     # It brings the email package with it: 10 ms and 2 MiB, in every worker too.
     from importlib.metadata import entry_points
 
     found = entry_points(group="taskctl.commands")
     return {point.name: point for point in found if point.name not in COMMANDS}
+
+
+def _may_add_commands(folder: str) -> bool:
+    """Return whether a package in this folder of sys.path has entry points for us."""
+    if not os.path.isdir(folder):
+        return os.path.exists(folder)  # a zip file: importlib.metadata can look inside
+    for info in os.scandir(folder):
+        if info.name.endswith((".dist-info", ".egg-info", ".egg")):
+            with contextlib.suppress(OSError), open(f"{info.path}/entry_points.txt", "rb") as file:
+                if b"taskctl.commands" in file.read():
+                    return True
+    return False
 
 
 def _package(point: EntryPoint) -> str:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
+import select
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from taskctl.completer import Line, read_line
+from taskctl.context import Context
 from taskctl.multi.nodes import Spec
 from taskctl.multi.records import Record, Records
+from taskctl.names import Names, remember
 from taskctl.shells import FILES, SCRIPTS
 
 from ..support.shell import Shell
+from ..support.waiting import eventually
 
 COMMITTED = Path(__file__).parents[2] / "completions"
 
@@ -35,7 +43,9 @@ def complete_in_bash(shell: Shell, *words: str) -> list[str]:
         '_taskctl_completion taskctl; printf "%s\\n" "${COMPREPLY[@]}"'
     )
     argv = ["bash", "-c", script, "bash", str(COMMITTED / "taskctl.bash"), *words]
-    done = subprocess.run(argv, capture_output=True, text=True, env=env_of(shell), check=True)
+    done = subprocess.run(
+        argv, capture_output=True, text=True, env=env_of(shell), cwd=shell.folder, check=True
+    )
     assert done.stderr == ""
     return done.stdout.split()
 
@@ -65,7 +75,7 @@ def test_the_committed_script_is_fresh(shell: Shell, name: str) -> None:
         (["st"], ["status"]),
         (["conf"], ["config"]),
         (["-A", "proj", "completion", ""], ["bash", "zsh", "fish"]),
-        (["config", ""], ["show", "get", "humanize", "censor", "check"]),
+        (["config", "ce"], ["censor"]),
         (["config", "get", "broker_u"], ["broker_url", "broker_use_ssl", "broker_user"]),
         (["call", "--exp"], ["--expires"]),
         (["worker", "-P", "so"], ["solo"]),
@@ -93,6 +103,50 @@ def test_nodes_on_record_are_completed(bash: Callable[..., list[str]], shell: Sh
     assert bash("taskctl", "multi", "restart", "") == ["w1"]
     assert bash("taskctl", "inspect", "-d", "w") == ["w1@h"]
     assert bash("taskctl", "status", "-d", "w9,w") == ["w9,w1@h"]
+
+
+def test_nodes_queues_and_tasks_come_from_the_registry(
+    bash: Callable[..., list[str]], shell: Shell
+) -> None:
+    shell.node("w1", "-Q", "images,celery")
+    shell.node("w2")
+    proj = ("taskctl", "-A", "proj")
+
+    eventually(lambda: bash(*proj, "inspect", "-d", "") == ["w1@h", "w2@h"])
+    assert bash(*proj, "inspect", "active", "-d", "w1@h,w") == ["w1@h,w1@h", "w1@h,w2@h"]
+    assert bash(*proj, "purge", "-Q", "im") == ["images"]
+    assert bash(*proj, "control", "rate_limit", "proj.celery.n") == ["proj.celery.nap"]
+    assert bash(*proj, "control", "add_consumer", "") == ["celery", "images"]
+
+
+def test_names_are_kept_for_half_a_minute_without_the_url_if_it_has_a_secret(
+    bash: Callable[..., list[str]], shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "redis://:canary@127.0.0.1:1/0"
+    context = Context()
+    context.put("broker", secret)
+    monkeypatch.setenv("XDG_CACHE_HOME", shell.env["XDG_CACHE_HOME"])
+    monkeypatch.chdir(shell.folder)
+
+    remember(context, Names(("w9@h",), (), ()), secret)
+
+    (kept,) = (shell.folder / "cache" / "taskctl").glob("names-*.json")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert "canary" not in kept.read_text()
+    assert bash("taskctl", "-b", secret, "status", "-d", "") == ["w9@h"]
+    kept.write_text(kept.read_text().replace('"at": 1', '"at": 0'))
+    assert bash("taskctl", "-b", secret, "status", "-d", "") == []
+
+
+def test_a_broker_that_does_not_answer_gives_no_names_and_no_wait(
+    bash: Callable[..., list[str]], shell: Shell
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        began = time.monotonic()
+
+        assert bash("taskctl", "-b", url, "status", "-d", "") == []
+        assert time.monotonic() - began < 3.0
 
 
 def test_completing_imports_neither_the_app_nor_a_broker(shell: Shell) -> None:
@@ -182,20 +236,63 @@ def test_an_unknown_shell_is_wrong_usage(shell: Shell) -> None:
 def test_fish_completes(shell: Shell) -> None:
     script = f"source {COMMITTED}/taskctl.fish; complete -C 'taskctl worker --pool=so'"
     done = subprocess.run(
-        ["fish", "--no-config", "-c", script], capture_output=True, text=True, env=env_of(shell)
+        ["fish", "--no-config", "-c", script],
+        capture_output=True,
+        text=True,
+        env=env_of(shell),
+        stdin=subprocess.DEVNULL,
     )
 
     assert done.stdout == "--pool=solo\n"
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
-def test_zsh_hands_the_candidates_to_its_completion(shell: Shell) -> None:
-    script = (
-        'compadd() { print -r -- "${values[@]}"; }; compdef() { _taskctl; };'
-        f"words=(taskctl worker -P so); CURRENT=4; source {COMMITTED}/_taskctl"
+def press_tab(shell: Shell, argv: list[str], setup: str, line: str) -> str:
+    """Type a line and TAB into an interactive shell; return what stands on the line then."""
+    leader, follower = pty.openpty()
+    env = {**env_of(shell), "TERM": "dumb", "PS1": "", "LC_ALL": "C.UTF-8"}
+    process = subprocess.Popen(
+        argv, stdin=follower, stdout=follower, stderr=follower, env=env, start_new_session=True
     )
-    done = subprocess.run(
-        ["zsh", "-f", "-c", script], capture_output=True, text=True, env=env_of(shell)
-    )
+    os.close(follower)
+    shown = b""
 
-    assert done.stdout == "solo\n"
+    def wait_for(pattern: bytes) -> bytes:
+        nonlocal shown
+        deadline = time.monotonic() + 20
+        while (found := re.search(pattern, shown)) is None:
+            ready, _, _ = select.select([leader], [], [], 1.0)
+            shown += os.read(leader, 65536) if ready else b""
+            assert time.monotonic() < deadline, shown
+        shown = shown[found.end() :]
+        return found[1]
+
+    try:
+        os.write(leader, f"{setup}; echo se''t-up\n".encode())
+        wait_for(b"(set-up)\r?\n")
+        # Ctrl-A and a word in front make the completed line something to print.
+        os.write(leader, f"{line}\t".encode())
+        wait_for(b"(pool=solo)")
+        os.write(leader, b"\x01echo 'line:' \n")
+        return wait_for(rb"\nline: ([^\r\n]*)").decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(leader)
+
+
+@pytest.mark.parametrize(
+    ("argv", "setup"),
+    [
+        pytest.param(["bash", "--norc", "--noprofile", "-i"], "source {}/taskctl.bash", id="bash"),
+        pytest.param(
+            ["zsh", "-f", "-i"],
+            "fpath=({} $fpath); autoload -U compinit; compinit -u -D",
+            id="zsh",
+            marks=pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed"),
+        ),
+    ],
+)
+def test_tab_completes_in_a_real_shell(shell: Shell, argv: list[str], setup: str) -> None:
+    line = press_tab(shell, argv, setup.format(COMMITTED), "taskctl worker --pool=so")
+
+    assert line.strip() == "taskctl worker --pool=solo"

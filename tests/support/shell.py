@@ -66,6 +66,7 @@ class Shell:
         }
         self.env.update({f"TASKCTL_{k.upper()}_DIR": str(folder / k) for k in ("run", "log")})
         self.env["TASKCTL_STATE_DIR"] = str(folder / "state")
+        self.env["XDG_CACHE_HOME"] = str(folder / "cache")
         self._started: list[subprocess.Popen[str]] = []
 
     def argv(self, *words: str) -> list[str]:
