@@ -161,6 +161,10 @@ class Pool(ABC):
         writes it; empty for one that has not answered `within` seconds, for which this waits."""
         return {}
 
+    def turnover(self) -> tuple[int, int]:
+        """Return how many children were ever started, and how many of those died unasked."""
+        return self.size, 0
+
     def trouble(self) -> str | None:
         """Return why children cannot start, in one line, or None while all is well."""
         return None

@@ -31,6 +31,8 @@ class Children:
         self._scoreboard = Scoreboard()
         self._handles: dict[int, Handle] = {}
         self.backoff = Backoff()
+        #: How many were ever forked, and how many of them died unasked.
+        self.started = self.lost = 0
 
     def __len__(self) -> int:
         return len(self._handles)
@@ -92,6 +94,7 @@ class Children:
     def bury(self, handle: Handle, death: Death) -> None:
         """Forget a dead child; one that never was of use makes the pool back off."""
         slot = handle.slot
+        self.lost += not handle.leaving and death.code != 0
         if not handle.leaving:
             if slot.state == BOOTING:
                 self._fail(handle, f"could not boot: {handle.complaint or death}")
@@ -126,6 +129,7 @@ class Children:
         if handle.pidfd is not None:
             self._poll.register(handle.pidfd, select.EPOLLIN)
         self._handles[index] = handle
+        self.started += 1
         return True
 
     def _fail(self, handle: Handle, what: str) -> None:

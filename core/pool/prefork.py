@@ -189,6 +189,9 @@ class PreforkPool(Pool):
             waiting = [handle for handle in waiting if not handle.stacks_written()]
         return {handle.pid: handle.dump.text() for handle in asked}
 
+    def turnover(self) -> tuple[int, int]:
+        return self._children.started, self._children.lost
+
     def ready(self) -> bool:
         return any(handle.slot.state == SERVING for handle in self._children.all())
 

@@ -63,6 +63,7 @@ class Aside:
         if worker.signals.take_only(signal.SIGUSR1):
             obey(worker, signal.SIGUSR1)
         with worker.lock:
+            worker.vitals.look(time.monotonic())
             if not worker.line.mend(time.monotonic()) or not worker.pool.running():
                 return None
             try:

@@ -271,7 +271,9 @@ def _listen(address: Address) -> socket.socket:
             raise
         return line
     except OSError as exc:
-        raise ListenError(f"cannot listen on {address}: {(exc.strerror or str(exc)).lower()}") from exc
+        raise ListenError(
+            f"cannot listen on {address}: {(exc.strerror or str(exc)).lower()}"
+        ) from exc
 
 
 def _listen_in_file_system(path: str) -> socket.socket:

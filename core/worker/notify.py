@@ -48,18 +48,14 @@ class Notifier:
             return False
         return True
 
-    def reloading(self) -> bool:
-        """Say that this process starts anew in its place; READY=1 ends that."""
-        return self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-
 
 class Service:
     """Tells the service manager what is due: ready, status, watchdog, stopping."""
 
     def __init__(self, notifier: Notifier) -> None:
         self.notifier = notifier
-        self._said_ready = False
-        self._said_stopping = False
+        #: The last of ready, stopping and reloading that has arrived.
+        self._said: str | None = None
         self._next_status = 0.0
         self._next_sign = 0.0
         self._retry_at = 0.0
@@ -70,38 +66,38 @@ class Service:
         status: Callable[[], str],
         *,
         ready: bool,
-        stopping: bool = False,
+        stage: str | None = None,
         finishing: float | None = None,
     ) -> None:
         """Send what is due at `now` (time.monotonic).
 
-        `status` makes the line of STATUS. `finishing`: running tasks are finished; the most
+        `status` makes the line of STATUS. `stage` is "stopping" or, if the end is followed by a
+        new start in this process, "reloading". `finishing`: running tasks are finished; the most
         seconds they may still take, infinity for any number.
         """
         if not self.notifier or now < self._retry_at:
             return
         words: list[str] = []
-        if ready and not self._said_ready and not stopping:
+        if ready and stage is None and self._said != "ready":
             words.append("READY=1")
-        if stopping and not self._said_stopping:
-            words.append("STOPPING=1")
+        if stage is not None and self._said != stage:
+            words += ["STOPPING=1"] if stage == "stopping" else _reloading()
         if now >= self._next_status or words:
             words.append(f"STATUS={_one_line(status())}")
-            if stopping and finishing is not None:
+            if stage is not None and finishing is not None:
                 words.append(_extension(min(EXTENSION, finishing + STATUS_EVERY)))
         if self.notifier.watchdog is not None and now >= self._next_sign:
             words.append("WATCHDOG=1")
         if not words:
             return
         if self.notifier.tell(*words):
-            self._note(words, now)
+            self._note(words, now, "ready" if "READY=1" in words else stage)
         else:
             self._retry_at = now + RETRY_AFTER
 
-    def _note(self, words: list[str], now: float) -> None:
+    def _note(self, words: list[str], now: float, said: str | None) -> None:
         """Remember what was said."""
-        self._said_ready |= "READY=1" in words
-        self._said_stopping |= "STOPPING=1" in words
+        self._said = said or self._said
         if any(word.startswith("STATUS=") for word in words):
             self._next_status = now + STATUS_EVERY
         if "WATCHDOG=1" in words and self.notifier.watchdog is not None:
@@ -137,6 +133,11 @@ def _watchdog(environ: Mapping[str, str]) -> float | None:
     if pid and pid != str(os.getpid()):
         return None
     return int(wanted) / 1e6
+
+
+def _reloading() -> list[str]:
+    # READY=1 of the program that is executed in our place ends this.
+    return ["RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"]
 
 
 def _extension(seconds: float) -> str:

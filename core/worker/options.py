@@ -8,9 +8,11 @@ from typing import Any
 
 from ..clock import maybe_seconds
 from ..errors import ImproperlyConfigured
+from ..health import EVERY
 from ..templates import node_name
 from ..wire.queues import Queue
 from .autoscaler import parse_autoscale
+from .listener import Address
 
 
 @dataclass
@@ -38,6 +40,13 @@ class WorkerOptions:
     shutdown_timeout: float | None = None
     soft_shutdown_timeout: float = 0.0
     statedb: str | None = None
+    #: Where the health file goes and whether the node must not start without it; how often (s) it
+    #: is written.
+    health_file: str | None = None
+    health_required: bool = False
+    health_every: float = EVERY
+    health_listen: Address | None = None
+    metrics_listen: Address | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 
 

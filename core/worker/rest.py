@@ -67,6 +67,7 @@ class Rest:
             worker.scheduler.next_due(now),
             worker.line.next_try(now),
             worker.shutdown.next_look(now),
+            worker.vitals.next_due(now),
         ]
         if worker.line.up:
             times += [worker.consumer.broker.poll_interval(), worker.heart.next_due(now)]

@@ -5,6 +5,7 @@ The handler only notes the number and wakes the select; what it means is decided
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -57,6 +58,11 @@ class SignalBox:
             arrived = list(self._arrived)
         self._arrived.clear()
         return arrived
+
+    def wake(self) -> None:
+        """Let the descriptor become readable though no signal has come; from any thread."""
+        with contextlib.suppress(OSError):  # full, so it is readable; or closed at the end
+            self._kernels.send(b"\0")
 
     def take_only(self, number: int) -> bool:
         """Return whether this signal has come, and forget it alone; for the second thread."""
