@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import types
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
@@ -18,7 +20,8 @@ from . import current, signals
 from .config import Settings
 from .discovery import discover
 from .errors import ImproperlyConfigured
-from .loader import find_project_file, import_modules, import_object
+from .loader import find_project_file, import_object
+from .loaders import BaseLoader, make_loader, named_loader
 from .proxies import Proxy
 from .reach import Reach
 from .settings_source import caller
@@ -33,6 +36,8 @@ from .tasks.result import GroupResult, ResultSet
 from .tasks.shared import adopt_all, forget_app, know_app, share
 from .tasks.signature import Signature, signature
 from .tasks.task import Task, depart, departed
+
+log = logging.getLogger("taskctl.app")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,15 +74,11 @@ class App(Reach):
         autofinalize: bool = True,
         task_cls: Any = None,
         strict_typing: bool = True,
-        loader: str | None = None,
+        loader: Any = None,
         changes: Mapping[str, Any] | None = None,
         tasks: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        if loader not in (None, "app", "default"):
-            raise ImproperlyConfigured(
-                f"loader {loader!r}: there is one loader; name the settings with config_source"
-            )
         place = caller()[0]
         super().__init__(place if place and Path(place).is_file() else None)
         self.main = main
@@ -86,10 +87,16 @@ class App(Reach):
         self.strict_typing = strict_typing
         self.task_cls = task_cls or self.task_cls
         self.finalized = False
+        self._loader_spec = loader
+        #: Options (click's) that other code adds to commands, by command; and steps of a worker.
+        self.user_options: dict[str, set[Any]] = defaultdict(set)
+        self.steps: dict[str, set[Any]] = defaultdict(set)
         self.workshop = Workshop(self, TaskRegistry(tasks or {}))
         self.on_configure = Signal("app.on_configure")
         self.on_after_configure = Signal("app.on_after_configure", ("source",))
         self.on_after_finalize = Signal("app.on_after_finalize")
+        #: Periodic tasks that were added before the settings were read.
+        self._periodic: list[tuple[str, dict[str, Any], bool]] = []
         shorthand = {"broker_url": broker, "result_backend": backend, "include": include}
         self.conf = Settings(
             {**(changes or {}), **settings, **{k: v for k, v in shorthand.items() if v}},
@@ -164,7 +171,17 @@ class App(Reach):
         """Return the first of `values` that is not None, else the setting."""
         return next((v for v in values if v is not None), self.conf[default_key])
 
+    @functools.cached_property
+    def loader(self) -> BaseLoader:
+        """What finds settings and modules; see `loaders.BaseLoader`.
+
+        Raises ImproperlyConfigured if it was named, and is not there.
+        """
+        return make_loader(self, self._loader_spec)
+
     def _before_settings(self) -> None:
+        if self._config_source is None and named_loader(self._loader_spec) is not None:
+            self.conf.add_defaults(self.loader.read_configuration() or {})
         folder = Path(self._home).parent if self._home else None
         path, values = find_project_file(folder)
         if values:
@@ -172,7 +189,49 @@ class App(Reach):
         self.on_configure.send(sender=self)
 
     def _after_settings(self) -> None:
+        added, self._periodic = self._periodic, []
+        for name, entry, named in added:
+            self._put_periodic(name, entry, named)
         self.on_after_configure.send(sender=self, source=self.conf)
+
+    # --- periodic tasks -------------------------------------------------------------------
+
+    def add_periodic_task(
+        self,
+        schedule: Any,
+        sig: Any,
+        args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> str:
+        """Let beat send a task, or a signature, on a schedule; return the name of the entry.
+
+        `schedule` is seconds, a timedelta or a schedule; `options` are those of `apply_async`.
+        Without `name` the entry is called after the call, so that two calls that are alike are
+        one entry.  It is put into the setting `beat_schedule`.
+        """
+        sig = sig if isinstance(sig, Signature) else self.signature(sig)
+        sig = sig.clone(args, kwargs)
+        entry = {
+            "task": sig.task,
+            "schedule": schedule,
+            "args": tuple(sig.args),
+            "kwargs": dict(sig.kwargs),
+            "options": {**sig.options, **options},
+        }
+        key = name or repr(sig)
+        if self.configured:
+            self._put_periodic(key, entry, name is not None)
+        else:
+            self._periodic.append((key, entry, name is not None))
+        return key
+
+    def _put_periodic(self, name: str, entry: dict[str, Any], named: bool) -> None:
+        held = self.conf.beat_schedule
+        if not named and name in held:
+            log.warning("periodic task %s is there already: give each a name of its own", name)
+        self.conf.update(beat_schedule={**held, name: entry})
 
     # --- tasks ----------------------------------------------------------------------------
 
@@ -308,9 +367,7 @@ class App(Reach):
 
         Raises AppNotFound, naming the file and line, if one cannot be imported.
         """
-        signals.import_modules.send(sender=self)
-        named = (self.conf.imports, self.conf.include)
-        import_modules(m for names in named for m in ([names] if isinstance(names, str) else names))
+        self.loader.import_default_modules()
 
     @property
     def current_task(self) -> Any:

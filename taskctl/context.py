@@ -30,6 +30,8 @@ class Context:
         self.options: dict[str, Any] = {}
         self.global_args: Sequence[str] = ()
         self.verbose = 0
+        #: Where the program was called, if `enter` went elsewhere.
+        self.came_from: str | None = None
         self._project: dict[str, Any] | None = None
 
     def put(self, name: str, value: Any) -> None:
@@ -133,14 +135,24 @@ class Context:
 
     def enter(self) -> None:
         """Go to the working directory; called once, before a command runs."""
+        self._export()
         folder = self.get("workdir", "TASKCTL_WORKDIR", "CELERY_WORKDIR")
         if not folder:
             return
         try:
+            self.came_from = os.getcwd()
             os.chdir(os.path.expanduser(folder))
         except OSError as exc:
             raise usage(f"--workdir {folder}: {(exc.strerror or str(exc)).lower()}") from exc
         self._project = None
+
+    def _export(self) -> None:
+        """Put into the environment what an app, and code of its users, looks for there."""
+        if loader := self.get("loader", "TASKCTL_LOADER", "CELERY_LOADER"):
+            os.environ["TASKCTL_LOADER"] = loader
+        skip = self.get("skip_checks", "TASKCTL_SKIP_CHECKS", "CELERY_SKIP_CHECKS")
+        if skip is not None and _is_true(skip):
+            os.environ["CELERY_SKIP_CHECKS"] = "true"
 
     @property
     def app_spec(self) -> str | None:

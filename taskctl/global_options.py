@@ -46,8 +46,12 @@ def global_parameters() -> list[click.Parameter]:
         GlobalOption("-A", "--app", metavar="APP", help="the app: module, or module:attribute"),
         GlobalOption("-b", "--broker", metavar="URL", help="broker (default: embedded SQLite)"),
         GlobalOption("--result-backend", metavar="URL", help="where results are kept"),
+        GlobalOption("--loader", metavar="CLASS", help="class that loads settings and modules"),
         GlobalOption("--config", metavar="MODULE", help="module with settings"),
         GlobalOption("--workdir", metavar="DIR", help="change to this folder first"),
+        GlobalOption(
+            "--skip-checks", is_flag=True, help="sets CELERY_SKIP_CHECKS, which Django apps read"
+        ),
         GlobalOption("-C", "--no-color", is_flag=True, help="no colour"),
         GlobalOption("--color", type=colours, metavar="WHEN", help="auto, always or never"),
         GlobalOption("-q", "--quiet", is_flag=True, help="no banner, notes and summaries"),

@@ -43,11 +43,12 @@ class Option:
         return self.kind != "flag"
 
 
-WORKER, POOL, QUEUE, FEATURES, DAEMON = (
+WORKER, POOL, QUEUE, FEATURES, BEAT, DAEMON = (
     "Worker options",
     "Pool options",
     "Queue options",
     "Features",
+    "Embedded beat options",
     "Daemon options",
 )
 
@@ -61,6 +62,14 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         "celery@%h",
     ),
     Option(("-D", "--detach"), "flag", WORKER, "run in the background; return once ready"),
+    Option(
+        ("-S", "--statedb"),
+        "path",
+        WORKER,
+        "remember revoked tasks in this file, over a restart",
+        "FILE",
+        template=True,
+    ),
     Option(
         ("-l", "--loglevel"),
         "choice",
@@ -128,6 +137,15 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         ("--max-tasks-per-child",), "int", POOL, "replace a child after so many tasks", "N", "never"
     ),
     Option(
+        ("--pool-start-method",),
+        "choice",
+        POOL,
+        "how children come to be: fork is the only way there is",
+        "METHOD",
+        "fork",
+        ("fork", "spawn"),
+    ),
+    Option(
         ("--max-memory-per-child",),
         "int",
         POOL,
@@ -160,6 +178,17 @@ WORKER_OPTIONS: tuple[Option, ...] = (
     Option(
         ("--autoscale",), "autoscale", FEATURES, "let the pool grow and shrink: 10,3", "MAX,MIN"
     ),
+    Option(("-B", "--beat"), "flag", BEAT, "send periodic tasks too, from a child process"),
+    Option(
+        ("-s", "--schedule-filename", "--schedule"),
+        "path",
+        BEAT,
+        "where beat notes what it has sent; for -B",
+        "FILE",
+        "beat_schedule_filename",
+        template=True,
+    ),
+    Option(("--scheduler",), "text", BEAT, "class of beat's scheduler; for -B", "CLASS"),
     Option(
         ("-f", "--logfile"), "path", DAEMON, "log to this file", "FILE", "stderr", template=True
     ),
@@ -179,8 +208,10 @@ GLOBAL_OPTIONS: tuple[Option, ...] = (
     Option(("-A", "--app"), "text", GLOBAL, "the app: module, or module:attribute", "APP"),
     Option(("-b", "--broker"), "text", GLOBAL, "broker URL", "URL", "embedded SQLite"),
     Option(("--result-backend",), "text", GLOBAL, "result backend URL", "URL"),
+    Option(("--loader",), "text", GLOBAL, "class that loads settings and modules", "CLASS"),
     Option(("--config",), "text", GLOBAL, "module with settings", "MODULE"),
     Option(("--workdir",), "path", GLOBAL, "change to this folder first", "DIR"),
+    Option(("--skip-checks",), "flag", GLOBAL, "sets CELERY_SKIP_CHECKS, which Django apps read"),
     Option(("-C", "--no-color"), "flag", GLOBAL, "no colour"),
     Option(
         ("--color",),
