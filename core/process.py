@@ -22,6 +22,8 @@ if not _PROC:
 _STATE, _STARTTIME = 0, 19
 #: Zombie and dead: the program is over, its parent has not looked yet.
 _OVER = frozenset("ZXx")
+#: Stopped by a signal, and by a tracer.
+_HALTED = frozenset("Tt")
 
 
 def birth(pid: int) -> str | None:
@@ -49,6 +51,14 @@ def age(pid: int) -> float | None:
         return None
     ticks = int(fields[_STARTTIME]) / os.sysconf("SC_CLK_TCK")
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks)
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a signal or a debugger has halted the process; false if it is over."""
+    if not _PROC:
+        return _psutil_is_stopped(pid)
+    fields = _stat(pid)
+    return fields is not None and fields[_STATE] in _HALTED
 
 
 def is_alive(pid: int, born: str) -> bool:
@@ -112,6 +122,13 @@ def _boot_id() -> str:
             return file.read(8)
     except OSError:
         return ""
+
+
+def _psutil_is_stopped(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
 
 
 def _psutil_birth(pid: int) -> str | None:

@@ -6,9 +6,10 @@ Names and shapes are kombu's pidbox, so that Celery's nodes and clients understa
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from ..brokers.base import Broker, Heard
@@ -31,6 +32,8 @@ log = logging.getLogger("taskctl.mailbox")
 
 #: Seconds between two looks at the reply queue: quick at first, then patient.
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.01
+#: Seconds that are left for the last words to the broker when the time is over.
+_LEAVE = 0.1
 
 
 class NodeMailbox:
@@ -67,12 +70,21 @@ class NodeMailbox:
         """Return the reply on its way; None if nobody asked for one."""
         if not request.reply_to:
             return None
-        reply = CommandReply(node=self.node, value=value, ticket=request.ticket or "", clock=clock)
+        reply = CommandReply(
+            node=self.node, value=value, ticket=request.ticket or "", clock=clock, pid=os.getpid()
+        )
         try:
             return encode_reply(reply, request.reply_to, self.serializer)
         except TaskctlError as exc:
             reply.value = {"error": repr(exc)}
             return encode_reply(reply, request.reply_to, self.serializer)
+
+
+class Collected(NamedTuple):
+    """The replies to one request; `reach` is how many listened to it, None if nobody can tell."""
+
+    replies: list[CommandReply]
+    reach: int | None
 
 
 class ClientMailbox:
@@ -117,13 +129,13 @@ class ClientMailbox:
         matcher: str | None = None,
         timeout: float = 1.0,
         limit: int | None = None,
-        enough: Callable[[list[CommandReply]], bool] = lambda replies: False,
+        enough: Callable[[list[CommandReply], int | None], bool] = lambda replies, reach: False,
         callback: Callable[[CommandReply], Any] | None = None,
-    ) -> list[CommandReply]:
+    ) -> Collected:
         """Return the replies that came within `timeout` seconds, connecting included.
 
-        Ends early when `limit` replies are there or `enough(replies)` says so; `callback` sees
-        each as it comes.
+        Ends early when nobody listens, when `limit` replies are there, or when
+        `enough(replies, reach)` says so; `callback` sees each as it comes.
         """
         deadline = time.monotonic() + timeout
         request = self._request(method, arguments, destination, pattern, matcher)
@@ -134,17 +146,18 @@ class ClientMailbox:
         request.expires = time.time() + timeout
         self.connection.call(lambda broker: broker.declare(queue), deadline=timeout)
         replies: list[CommandReply] = []
-        try:
-            self._send(request, deadline - time.monotonic())
+        reach = self._send(request, deadline - time.monotonic())
+        if reach != 0:
             for reply in self._replies(queue.name, request.ticket, deadline):
                 replies.append(reply)
                 if callback is not None:
                     callback(reply)
-                if enough(replies) or (limit is not None and len(replies) >= limit):
+                if enough(replies, reach) or (limit is not None and len(replies) >= limit):
                     break
-        finally:
-            self.connection.call(lambda broker: broker.delete(queue.name), deadline=timeout)
-        return replies
+        # After an error the queue goes away by itself.
+        left = max(_LEAVE, deadline - time.monotonic())
+        self.connection.call(lambda broker: broker.delete(queue.name), deadline=left)
+        return Collected(replies, reach)
 
     def _request(
         self,
@@ -163,10 +176,19 @@ class ClientMailbox:
             clock=self.forward_clock(),
         )
 
-    def _send(self, request: CommandRequest, timeout: float) -> None:
+    def foreign_nodes(self, timeout: float) -> list[str]:
+        """Return the names of Celery's nodes that have a mailbox here; some may be gone."""
+        exchange = mailbox_exchange(self.namespace).name
+        queues = self.connection.call(
+            lambda broker: broker.foreign_listeners(exchange), deadline=max(timeout, _LEAVE)
+        )
+        ending = f".{exchange}"
+        return [name.removesuffix(ending) for name in queues if name.endswith(ending)]
+
+    def _send(self, request: CommandRequest, timeout: float) -> int | None:
         envelope = encode_request(request, self.namespace, self.serializer)
         exchange = mailbox_exchange(self.namespace).name
-        self.connection.call(
+        return self.connection.call(
             lambda broker: broker.broadcast(exchange, "", envelope), deadline=max(timeout, 0.01)
         )
 

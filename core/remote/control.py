@@ -65,6 +65,9 @@ class Inspect:
     def active_queues(self) -> Any:
         return self.ask("active_queues")
 
+    #: What Celery calls it; tools for Celery use it.
+    _request = ask
+
     def clock(self) -> Any:
         return self.ask("clock")
 
@@ -73,6 +76,18 @@ class Inspect:
 
     def hello(self, from_node: str, revoked: list[str] | None = None) -> Any:
         return self.ask("hello", from_node=from_node, revoked=revoked or [])
+
+    def memdump(self, samples: int = 10) -> Any:
+        """Ask for up to `samples` of the memory samples taken so far; they are forgotten then."""
+        return self.ask("memdump", samples=samples)
+
+    def memsample(self) -> Any:
+        """Ask how much memory nodes take, as text."""
+        return self.ask("memsample")
+
+    def objgraph(self, type: str = "Request", n: int = 200, max_depth: int = 10) -> Any:
+        """Let nodes draw what keeps objects of a type alive, each into a file of its own."""
+        return self.ask("objgraph", num=n, max_depth=max_depth, type=type)
 
     def ping(self) -> Any:
         return self.ask("ping")
@@ -98,6 +113,10 @@ class Inspect:
 
     def scheduled(self, safe: bool | None = None) -> Any:
         return self.ask("scheduled", safe=safe)
+
+    def stacks(self) -> Any:
+        """Ask where in the code nodes and their children are, as text."""
+        return self.ask("stacks")
 
     def stats(self) -> Any:
         return self.ask("stats")
@@ -136,7 +155,7 @@ class Control:
         Waiting ends as soon as every named node, or every registered one, has answered.
         """
         names = [destination] if isinstance(destination, str) else destination
-        names = None if names is None else list(names)
+        names = list(names or ()) or None  # as in Celery, no names are all nodes
         if not reply:
             self.mailbox.cast(
                 command,
@@ -153,7 +172,7 @@ class Control:
                 command, arguments, destination=names, timeout=timeout, callback=seen
             )
             return [_as_dict(one) for one in answer.replies]
-        answers = self.mailbox.call(
+        collected = self.mailbox.call(
             command,
             arguments,
             destination=names,
@@ -163,7 +182,7 @@ class Control:
             limit=limit,
             callback=seen,
         )
-        return [_as_dict(one) for one in answers]
+        return [_as_dict(one) for one in collected.replies]
 
     def inspect(self, destination: str | Iterable[str] | None = None, **options: Any) -> Inspect:
         """Return an object to ask questions with; see Inspect."""
@@ -201,6 +220,23 @@ class Control:
         ids = task_id if isinstance(task_id, str) else list(task_id)
         arguments = {"task_id": ids, "terminate": terminate, "signal": signal}
         return self.broadcast("revoke", arguments, destination, **options)
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        destination: Iterable[str] | None = None,
+        terminate: bool = False,
+        signal: str = "SIGTERM",
+        **options: Any,
+    ) -> Any:
+        """Make nodes skip tasks that bear a stamp, now and later; `headers` are values by name."""
+        arguments = {"headers": dict(headers), "terminate": terminate, "signal": signal}
+        return self.broadcast("revoke_by_stamped_headers", arguments, destination, **options)
+
+    def election(self, id: str, topic: str, action: Any = None, **options: Any) -> Any:
+        """Let one node of all act: for the topic "task", send the signature `action`."""
+        arguments = {"id": id, "topic": topic, "action": action}
+        return self._tell("election", arguments, options)
 
     def terminate(
         self, task_id: str | Iterable[str], signal: str = "SIGTERM", **options: Any
@@ -263,6 +299,29 @@ class Control:
     def pool_shrink(self, n: int = 1, **options: Any) -> Any:
         """Remove `n` children from each pool, as they become idle."""
         return self._tell("pool_shrink", {"n": n}, options)
+
+    def pool_restart(
+        self,
+        modules: Iterable[str] | None = None,
+        reload: bool = False,
+        reloader: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Replace the children of each pool, as they end their tasks.
+
+        `modules` (by default those of the app) are imported first, anew with `reload`.
+        """
+        names = None if modules is None else list(modules)
+        arguments = {"modules": names, "reload": reload, "reloader": reloader}
+        return self._tell("pool_restart", arguments, options)
+
+    def quiet(self, **options: Any) -> Any:
+        """Let nodes take no new tasks; they finish what runs, and go on answering."""
+        return self._tell("quiet", {}, options)
+
+    def unquiet(self, **options: Any) -> Any:
+        """Let nodes take new tasks again."""
+        return self._tell("unquiet", {}, options)
 
     def autoscale(self, max: int, min: int, **options: Any) -> Any:
         """Change the limits of autoscaling."""

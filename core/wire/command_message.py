@@ -19,6 +19,8 @@ from .queues import Exchange, Queue
 #: Seconds until an unused reply queue, and a reply nobody fetched, go away (Celery's settings
 #: control_queue_expires and control_queue_ttl).
 REPLY_EXPIRES, REPLY_TTL = 10.0, 300.0
+#: Header in which our nodes say who answers; Celery reads ticket and clock alone.
+_PID = "taskctl-pid"
 
 
 class CommandRequest(msgspec.Struct, kw_only=True):
@@ -49,12 +51,16 @@ class CommandRequest(msgspec.Struct, kw_only=True):
 
 
 class CommandReply(msgspec.Struct, kw_only=True):
-    """What one node answered; `value` is what the command returned."""
+    """What one node answered; `value` is what the command returned.
+
+    `pid` tells two nodes of one name apart; Celery's do not say it.
+    """
 
     node: str
     value: Any
     ticket: str
     clock: int = 0
+    pid: int | None = None
 
 
 def mailbox_exchange(namespace: str) -> Exchange:
@@ -127,11 +133,14 @@ def encode_reply(reply: CommandReply, reply_to: dict[str, str], serializer: str)
     """
     content_type, encoding, data = codecs.encode({reply.node: reply.value}, serializer)
     exchange, routing_key = reply_to["exchange"], reply_to["routing_key"]
+    headers = {"ticket": reply.ticket, "clock": reply.clock}
+    if reply.pid is not None:
+        headers[_PID] = reply.pid
     envelope = encode_envelope(
         data,
         content_type=content_type,
         content_encoding=encoding,
-        headers={"ticket": reply.ticket, "clock": reply.clock},
+        headers=headers,
         properties={"delivery_mode": TRANSIENT},
         exchange=exchange,
         routing_key=routing_key,
@@ -149,8 +158,8 @@ def decode_reply(envelope: bytes, accept: frozenset[str]) -> list[CommandReply]:
     if not isinstance(body, dict):
         raise DecodeError(f"remote control reply is {type(body).__name__}, object expected")
     ticket = str(message.headers.get("ticket") or "")
-    clock = message.headers.get("clock") or 0
+    clock, pid = message.headers.get("clock") or 0, message.headers.get(_PID)
     return [
-        CommandReply(node=node, value=value, ticket=ticket, clock=clock)
+        CommandReply(node=node, value=value, ticket=ticket, clock=clock, pid=pid)
         for node, value in body.items()
     ]

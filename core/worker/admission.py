@@ -30,6 +30,7 @@ from ..wire.task_message import TaskMessage, decode_task
 from .request import Request
 from .revoked import LimitedSet
 from .settlement import Settlement
+from .stamps import RevokedStamps
 
 log = logging.getLogger("taskctl.worker")
 
@@ -86,6 +87,7 @@ class Admission:
         consumer: Consumer,
         settlement: Settlement,
         revoked: LimitedSet,
+        stamps: RevokedStamps,
         events: EventDispatcher,
         admit: Callable[[Request], None],
         aside: Callable[[Request], float | None],
@@ -96,6 +98,7 @@ class Admission:
         self.consumer = consumer
         self.settlement = settlement
         self.revoked = revoked
+        self.stamps = stamps
         self.events = events
         self.admit = admit
         self.aside = aside
@@ -136,7 +139,7 @@ class Admission:
         elif expired:
             self.revoked.add(request.id)
             self.settlement.revoked(request, "expired", expired=True)
-        elif request.id in self.revoked:
+        elif self._is_revoked(request):
             self.settlement.revoked(request, "revoked")
         else:
             self._received(request, due)
@@ -147,10 +150,13 @@ class Admission:
         if expires and to_unix(expires, self.policy.zone) <= time.time():
             self.settlement.revoked(request, "expired", expired=True)
             return False
-        if request.id in self.revoked:
+        if self._is_revoked(request):
             self.settlement.revoked(request, "revoked")
             return False
         return True
+
+    def _is_revoked(self, request: Request) -> bool:
+        return request.id in self.revoked or self.stamps.cover(request.headers)
 
     def _times(self, request: Request) -> tuple[bool, float | None]:
         """Return whether it has expired, and when it is due if that is to come.

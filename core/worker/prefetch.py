@@ -42,6 +42,10 @@ class Prefetch:
             room = max(room, int(spare / max(self._mean, 1e-5)))
         return max(0, min(room, MAX_HELD - held))
 
+    def usual(self, name: str) -> float | None:
+        """Return how long a task runs as a rule, in seconds; None for one that never ended here."""
+        return self._means.get(name)
+
     def estimate(self, name: str) -> float:
         """Return how long a task is expected to run; one never seen counts as long."""
         return self._means.get(name, BUFFER)

@@ -85,7 +85,7 @@ def nodes(url: str) -> Iterator[Any]:
 def test_all_who_hear_a_question_answer_it(url: str, nodes: Any) -> None:
     nodes("a@h"), nodes("b@h")
     with Connection(url) as connection:
-        replies = ClientMailbox(connection).call("ping", timeout=3.0, limit=2)
+        replies, _ = ClientMailbox(connection).call("ping", timeout=3.0, limit=2)
 
     assert sorted((reply.node, reply.value["ok"]) for reply in replies) == [
         ("a@h", "a@h"),
@@ -96,7 +96,9 @@ def test_all_who_hear_a_question_answer_it(url: str, nodes: Any) -> None:
 def test_only_the_destination_answers(url: str, nodes: Any) -> None:
     silent, _ = nodes("a@h"), nodes("b@h")
     with Connection(url) as connection:
-        replies = ClientMailbox(connection).call("ping", destination=["b@h"], timeout=3.0, limit=1)
+        replies, _ = ClientMailbox(connection).call(
+            "ping", destination=["b@h"], timeout=3.0, limit=1
+        )
 
     assert [reply.node for reply in replies] == ["b@h"]
     assert silent.heard == []
@@ -106,7 +108,7 @@ def test_waiting_ends_with_its_time_and_leaves_no_queue_behind(url: str, nodes: 
     nodes("slow@h", delay=30.0)
     with Connection(url) as connection:
         began = time.monotonic()
-        replies = ClientMailbox(connection).call("ping", timeout=0.3)
+        replies, _ = ClientMailbox(connection).call("ping", timeout=0.3)
         took = time.monotonic() - began
         left = connection.broker.queues()
 
@@ -126,7 +128,7 @@ def test_a_cast_is_heard_and_not_answered(url: str, nodes: Any) -> None:
 def test_an_answer_that_cannot_be_encoded_becomes_an_error(url: str, nodes: Any) -> None:
     nodes("a@h", value={"ok": object()})
     with Connection(url) as connection:
-        (reply,) = ClientMailbox(connection).call("ping", timeout=3.0, limit=1)
+        (reply,), _ = ClientMailbox(connection).call("ping", timeout=3.0, limit=1)
 
     assert "object" in reply.value["error"]
 

@@ -28,6 +28,13 @@ def captured(name: str) -> Any:
     return body["worker@example.com"]
 
 
+def bare(reply: Any) -> Any:
+    """Return a reply without the keys that ours have beside Celery's."""
+    if not isinstance(reply, dict) or not reply.keys() & {"ok", "error"}:
+        return reply
+    return {key: value for key, value in reply.items() if key in ("ok", "error")}
+
+
 def shape(value: Any) -> Any:
     """Return the keys and types in a value; of a list, those of its first item."""
     if isinstance(value, dict):
@@ -70,11 +77,11 @@ def ask(farm: Farm, method: str, **arguments: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["ping", "heartbeat", "enable_events", "active_queues", "clock"])
 def test_a_reply_has_the_shape_of_celerys(busy: Farm, name: str) -> None:
-    assert shape(ask(busy, name)) == shape(captured(name))
+    assert shape(bare(ask(busy, name))) == shape(captured(name))
 
 
 def test_enable_events_says_what_was_the_case(busy: Farm) -> None:
-    assert ask(busy, "enable_events") == captured("enable_events")
+    assert bare(ask(busy, "enable_events")) == captured("enable_events")
 
 
 @pytest.mark.parametrize("name", ["active", "reserved", "scheduled"])
@@ -181,12 +188,13 @@ def test_hello_answers_with_revoked_ids_and_clock(busy: Farm) -> None:
         ("rate_limit_4", "rate_limit", {"task_name": "trial.add", "rate_limit": 0}),
         ("time_limit", "time_limit", {"task_name": "trial.add", "hard": 60.0, "soft": 30.0}),
         ("terminate", "terminate", {"signal": "KILL", "task_id": ["unknown"]}),
+        ("objgraph", "objgraph", {"num": 1, "max_depth": 1, "type": "Request"}),
     ],
 )
 def test_a_reply_equals_celerys(
     busy: Farm, name: str, method: str, arguments: dict[str, Any]
 ) -> None:
-    assert ask(busy, method, **arguments) == captured(name)
+    assert bare(ask(busy, method, **arguments)) == captured(name)
 
 
 def test_older_names_of_commands_are_understood(busy: Farm) -> None:
