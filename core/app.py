@@ -19,7 +19,6 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 from . import current, signals
 from .config import Settings
 from .discovery import discover
-from .errors import ImproperlyConfigured
 from .loader import find_project_file, import_object
 from .loaders import BaseLoader, make_loader, named_loader
 from .proxies import Proxy

@@ -5,6 +5,7 @@ Durations are float seconds.  Points in time are aware datetimes or Unix seconds
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -56,10 +57,23 @@ def utcnow() -> datetime:
 
 
 def local_zone() -> tzinfo:
-    """Return the zone of this machine at its offset of today."""
-    zone = datetime.now().astimezone().tzinfo
-    assert zone is not None
-    return zone
+    """Return the zone of this machine, with its summer time if its files tell of it."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    try:
+        if name:
+            return ZoneInfo(name)
+        with open("/etc/localtime", "rb") as file:
+            return ZoneInfo.from_file(file, key=_zone_name())
+    except (OSError, ValueError, KeyError):
+        # Rules of its own in TZ, or no such file: the offset of today.
+        zone = datetime.now().astimezone().tzinfo
+        assert zone is not None
+        return zone
+
+
+def _zone_name() -> str | None:
+    """Return what this machine calls its zone, as far as the place of its file says so."""
+    return os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2] or None
 
 
 def zone(name: str | tzinfo | None) -> tzinfo:

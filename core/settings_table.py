@@ -80,7 +80,6 @@ PREFIXES = (
 )  # fmt: skip
 
 LATER_AMQP = "the RabbitMQ broker is not there yet"
-LATER_BEAT = "the periodic sender (beat) is not there yet"
 LATER_RPC = "the rpc result backend is not there yet"
 LATER_DATABASE = "the SQL database result backend is not there yet"
 LATER_SECURITY = "signed messages are not there yet"
@@ -368,29 +367,31 @@ RESULT = (
 )  # fmt: skip
 
 BEAT = (
-    *_group(LATER_BEAT,
-      _("beat_enable_remote_control", "bool", False, "Let beat answer ping."),
-      _("beat_remote_control_max_tick_age", "seconds", None,
-        "Seconds without a look at the schedule after which beat is silent.", minimum=0),
-      _("beat_max_loop_interval", "seconds", 0,
-        "Longest sleep between looks at the schedule; 0 leaves it to the scheduler.", minimum=0),
-      _("beat_schedule", "dict", {},
-        "What is sent when: {name: {'task': ..., 'schedule': ..., 'args': ...}}."),
-      _("beat_scheduler", "class", "celery.beat:PersistentScheduler", "Class of the scheduler."),
-      _("beat_schedule_filename", "str", "celerybeat-schedule",
-        "File that remembers when each entry was last sent."),
-      _("beat_sync_every", "int", 0, "Write that file after so many sends; 0 is by time.",
-        minimum=0),
-      _("beat_cron_starting_deadline", "seconds", None,
-        "Skip runs missed by more than these seconds.", minimum=0),
-      *(_(f"{program}_{name}", kind, None, text)
-        for program in ("beat", "events") for name, kind, text in (
-          ("logfile", "str", "Log file, as --logfile."),
-          ("pidfile", "str", "File that holds the process id, as --pidfile."),
-          ("uid", "int|str", "User to become, as --uid."),
-          ("gid", "int|str", "Group to become, as --gid."),
-          ("umask", "int|str", "File mode mask, as --umask; text is octal."),
-          ("executable", "str", "Python to start with, as --executable.")))),
+    _("beat_enable_remote_control", "bool", False, "Let beat answer inspect ping."),
+    _("beat_remote_control_max_tick_age", "seconds", None,
+      "Seconds without a look at the schedule after which beat is silent.", minimum=0,
+      note="beat answers from the loop that sends, and is silent if that stands still"),
+    _("beat_max_loop_interval", "seconds", 0,
+      "Longest time between looks at the schedule; 0 leaves it to the scheduler: 300 s.",
+      minimum=0),
+    _("beat_schedule", "dict", {},
+      "What is sent when: {name: {'task': ..., 'schedule': ..., 'args': ...}}."),
+    _("beat_scheduler", "class", "celery.beat:PersistentScheduler",
+      "Class of the scheduler; a path under Celery's name stands for ours."),
+    _("beat_schedule_filename", "str", "celerybeat-schedule",
+      "File that remembers when each entry was last sent; .sqlite is added to its name."),
+    _("beat_sync_every", "int", 0, "Write that file after so many sends; 0 is after each.",
+      minimum=0),
+    _("beat_cron_starting_deadline", "seconds", None,
+      "Skip runs of a crontab that were missed by more than these seconds.", minimum=0),
+    *(_(f"{program}_{name}", kind, None, text)
+      for program in ("beat", "events") for name, kind, text in (
+        ("logfile", "str", "Log file, as --logfile."),
+        ("pidfile", "str", "File that holds the process id, as --pidfile."),
+        ("uid", "int|str", "User to become, as --uid."),
+        ("gid", "int|str", "Group to become, as --gid."),
+        ("umask", "int|str", "File mode mask, as --umask; text is octal."),
+        ("executable", "str", "Python to start with, as --executable."))),
     _("beat_dburi", "str", None, "Database of a scheduler that is not Celery's own.",
       note="read by that scheduler alone"),
 )  # fmt: skip
@@ -530,6 +531,10 @@ NOT_YET = {
     "worker_gid": LATER_OPTION,
     "worker_umask": LATER_OPTION,
     "worker_executable": LATER_OPTION,
+    **dict.fromkeys(
+        (f"events_{name}" for name in ("logfile", "pidfile", "uid", "gid", "umask", "executable")),
+        "not there yet: give the option on the command line",
+    ),
     "broker_pool_limit": "the threads of a process share one connection",
     "result_cache_max": "results are not cached",
     "result_chord_expires": LATER_CHORD,

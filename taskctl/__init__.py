@@ -5,6 +5,7 @@ Everything lives in `taskctl.core`; a name is loaded when it is first used.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import taskctl.core
@@ -12,6 +13,7 @@ import taskctl.core
 from .core.version import __version__
 
 if TYPE_CHECKING:
+    from . import exceptions, schedules, signals
     from .core import (
         App,
         AsyncResult,
@@ -30,16 +32,17 @@ if TYPE_CHECKING:
         chunks,
         current_app,
         current_task,
-        exceptions,
         group,
         maybe_signature,
         shared_task,
-        signals,
         signature,
         states,
         xmap,
         xstarmap,
     )
+
+#: Modules that are imported when they are first used.
+_MODULES = ("exceptions", "schedules", "signals")
 
 __all__ = [
     "App",
@@ -63,6 +66,7 @@ __all__ = [
     "exceptions",
     "group",
     "maybe_signature",
+    "schedules",
     "shared_task",
     "signals",
     "signature",
@@ -75,6 +79,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     found = globals()[name] = getattr(taskctl.core, name)
     return found
 

@@ -68,6 +68,7 @@ FLOORS = {
     "pool": 6,
     "app": 6,
     "face": 6.5,
+    "beat": 7,
     "worker": 7,
     "cli": 9,
 }
@@ -86,6 +87,7 @@ ALLOWED = {
     "app": {"tasks", "backends", "remote", "messaging", "wire"},
     "pool": {"tasks", "wire"},
     "face": {"app", "tasks", "wire", "remote"},
-    "worker": {"pool", "app", "messaging", "remote", "wire", "tasks", "backends"},
-    "cli": {"face", "app", "worker", "remote", "ground"},
+    "beat": {"app", "messaging", "wire", "tasks"},
+    "worker": {"beat", "pool", "app", "messaging", "remote", "wire", "tasks", "backends"},
+    "cli": {"face", "app", "beat", "worker", "remote", "ground"},
 }
