@@ -19,7 +19,8 @@ class Option:
 
     `names`: all its spellings, the first long one is its name. `kind` is "flag" (takes no value),
     "text", "int", "float", "path", "list" (comma separated), "choice" (one of `choices`, letter
-    case does not matter), "concurrency" (a whole number or auto), "autoscale" (MAX,MIN or N).
+    case does not matter), "concurrency" (a whole number or auto), "autoscale" (MAX,MIN or N),
+    "address" (host:port, :port or unix:/path).
     `default` is for people to read; None stands for the setting, or nothing.
     `template`: its value may hold %letters.
     """
@@ -43,12 +44,13 @@ class Option:
         return self.kind != "flag"
 
 
-WORKER, POOL, QUEUE, FEATURES, BEAT, DAEMON = (
+WORKER, POOL, QUEUE, FEATURES, BEAT, HEALTH, DAEMON = (
     "Worker options",
     "Pool options",
     "Queue options",
     "Features",
     "Embedded beat options",
+    "Health options",
     "Daemon options",
 )
 
@@ -189,6 +191,29 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         template=True,
     ),
     Option(("--scheduler",), "text", BEAT, "class of beat's scheduler; for -B", "CLASS"),
+    Option(
+        ("--health-file",),
+        "path",
+        HEALTH,
+        "say here every few seconds how the node is, for probe; none: nowhere",
+        "FILE",
+        "RUN/NODE.health",
+        template=True,
+    ),
+    Option(
+        ("--health-listen",),
+        "address",
+        HEALTH,
+        "answer /livez and /readyz over HTTP: host:port, :port, unix:/path",
+        "ADDR",
+    ),
+    Option(
+        ("--metrics-listen",),
+        "address",
+        HEALTH,
+        "answer /metrics for Prometheus; may be the same address",
+        "ADDR",
+    ),
     Option(
         ("-f", "--logfile"), "path", DAEMON, "log to this file", "FILE", "stderr", template=True
     ),

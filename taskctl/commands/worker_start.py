@@ -27,6 +27,7 @@ from taskctl.core.errors import (
     QueueNotFound,
     TaskctlError,
 )
+from taskctl.core.health import default_health_file
 from taskctl.core.loader import import_modules
 from taskctl.core.pidfile import Pidfile
 from taskctl.core.privileges import become, parse_umask
@@ -74,6 +75,7 @@ class Start:
             raise usage("--check and --detach do not go together")
         self.logfile = self._path("--logfile", given["logfile"])
         self.pidfile = self._path("--pidfile", given["pidfile"])
+        self.health_file = self._health_file(given["health_file"])
 
     def _path(self, option: str, template: str | None, index: int = 0) -> str | None:
         if not template:
@@ -81,6 +83,12 @@ class Start:
         return os.path.abspath(
             expand_path(template, worker_letters(self.node, index), option=option)
         )
+
+    def _health_file(self, template: str | None) -> str | None:
+        """Return where to say how the node is; None for nowhere."""
+        if not template:
+            return default_health_file(self.node)
+        return None if template == "none" else self._path("--health-file", template)
 
     def run(self) -> int:
         """Start, work, and stop; return the exit code."""
@@ -107,14 +115,19 @@ class Start:
         app = self._load_app()
         options = self._options(app)
         self._set_up_log(app, options)
-        waiting = self._reach_broker(app, options)
         worker = Node(app, options)
-        facts = self._facts(app, options, worker, waiting)
-        if self.given["check"]:
-            return self._checked(facts)
-        self._introduce(facts)
-        worker.announce = lambda: self._ready(worker, pidfile)
-        return worker.run()
+        if not self.given["check"]:
+            worker.vitals.open()
+        try:
+            waiting = self._reach_broker(worker)
+            facts = self._facts(app, options, worker, waiting)
+            if self.given["check"]:
+                return self._checked(facts)
+            self._introduce(facts)
+            worker.announce = lambda: self._ready(worker, pidfile)
+            return worker.run()
+        finally:
+            worker.vitals.close()
 
     # -- before anything is opened
 
@@ -180,6 +193,10 @@ class Start:
             raise usage(f"-Q: {exc.args[0]}") from exc
         if not options.queues:
             raise usage("no queue is left to take tasks from", "see -Q and -X")
+        options.health_file = self.health_file
+        options.health_required = bool(self.given["health_file"])
+        options.health_listen = self.given["health_listen"]
+        options.metrics_listen = self.given["metrics_listen"]
         options.extras["child_log"] = self._child_log(app)
         return options
 
@@ -216,8 +233,9 @@ class Start:
 
     # -- the broker
 
-    def _reach_broker(self, app: App, options: WorkerOptions) -> list[dict[str, Any]]:
+    def _reach_broker(self, worker: Worker) -> list[dict[str, Any]]:
         """Return what waits in the queues, once the broker answers; try again as settings say."""
+        app, options = worker.app, worker.options
         for delay in self._delays(app):
             try:
                 with app.connection() as connection:
@@ -226,7 +244,7 @@ class Start:
                 if delay is None:
                     raise unreachable(app, exc) from exc
                 log.error("%s; trying again in %g s", unreachable(app, exc).message, delay)
-                time.sleep(delay)
+                worker.vitals.pause(delay, "starting: the broker is away")
         raise AssertionError("the last delay is None")
 
     def _delays(self, app: App) -> list[float | None]:

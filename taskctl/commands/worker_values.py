@@ -17,6 +17,7 @@ from taskctl.core.app import App
 from taskctl.core.config import Origin
 from taskctl.core.errors import ImproperlyConfigured, SettingError
 from taskctl.core.worker.autoscaler import parse_autoscale
+from taskctl.core.worker.listener import Address, parse_address
 from taskctl.failures import usage
 
 from . import worker_options
@@ -45,6 +46,20 @@ class Autoscale(click.ParamType):  # type: ignore[type-arg]
             return value
         try:
             return parse_autoscale(value)
+        except ImproperlyConfigured as exc:
+            self.fail(str(exc), param, ctx)
+
+
+class ListenAddress(click.ParamType):  # type: ignore[type-arg]
+    """host:port, :port for this host alone, or unix:/path."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Address:
+        if isinstance(value, Address):
+            return value
+        try:
+            return parse_address(value)
         except ImproperlyConfigured as exc:
             self.fail(str(exc), param, ctx)
 
@@ -94,6 +109,7 @@ def click_option(row: worker_options.Option) -> click.Option:
         "float": AtLeast(float, 0),
         "concurrency": Concurrency(),
         "autoscale": Autoscale(),
+        "address": ListenAddress(),
         "list": Names(),
     }
     if row.kind == "choice":
