@@ -21,7 +21,7 @@ Event = dict[str, Any]
 Handler = Callable[[Event], Any]
 
 #: Longest sleep, in seconds: `should_stop` is looked at as often.
-_SLEEP = 1.0
+_SLEEP = 0.5
 #: After so many seconds without any event the broker is asked whether it is still there.
 _SILENCE = 10.0
 
