@@ -153,6 +153,10 @@ class Broker(ABC):
         """
 
     @abstractmethod
+    def delete_empty(self, queue: str) -> bool:
+        """Remove a queue with its bindings if nothing waits or is held there; return whether."""
+
+    @abstractmethod
     def queues(self) -> list[QueueStat]:
         """Return the numbers of every task queue that is known, ordered by name."""
 
@@ -253,9 +257,11 @@ class Broker(ABC):
         """Turn a loan into a message held until `due` (unix time); then it is received again."""
 
     @abstractmethod
-    def parked(self, limit: int = 1000) -> list[tuple[float, bytes]]:
-        """Return up to `limit` held messages of the subscribed queues as (due, envelope), soonest
-        first."""
+    def parked(
+        self, limit: int = 1000, queues: Sequence[str] | None = None
+    ) -> list[tuple[float, bytes]]:
+        """Return up to `limit` held messages as (due, envelope), soonest first: those of
+        `queues`, by default of the subscribed ones."""
 
     @abstractmethod
     def cancel_parked(self, task_ids: Iterable[str]) -> list[bytes]:

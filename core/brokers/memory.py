@@ -120,6 +120,14 @@ class MemoryBroker(Broker):
             store.private.discard(queue)
             return len(held) + len(store.waiting.pop(queue, []))
 
+    def delete_empty(self, queue: str) -> bool:
+        with self._locked() as store:
+            held = any(message.queue == queue for message in store.held.values())
+            if held or store.waiting.get(queue):
+                return False
+            self.delete(queue)
+            return True
+
     def queues(self) -> list[QueueStat]:
         now = time.time()
         with self._locked() as store:
@@ -274,12 +282,15 @@ class MemoryBroker(Broker):
                 store.hold(message, due)
             store.ring(QUEUES)
 
-    def parked(self, limit: int = 1000) -> list[tuple[float, bytes]]:
+    def parked(
+        self, limit: int = 1000, queues: Sequence[str] | None = None
+    ) -> list[tuple[float, bytes]]:
+        wanted = self._subscribed if queues is None else queues
         with self._locked() as store:
             held = [
                 (m.due, m.number, m.envelope)
                 for m in store.held.values()
-                if m.queue in self._subscribed and m.due is not None
+                if m.queue in wanted and m.due is not None
             ]
             return [(due, envelope) for due, _, envelope in heapq.nsmallest(limit, held)]
 

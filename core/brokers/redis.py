@@ -141,8 +141,24 @@ class RedisBroker(Broker):
 
     def delete(self, queue: str) -> int:
         line = self._ready()
-        self._bell.forget(self._keys.lists(queue))
-        return self._routing.delete(line, queue)
+        lists = self._keys.lists(queue)
+        self._bell.forget(lists)
+        private = self._routing.expires_ms(queue)
+        self._routing.unbind(line, queue)
+        dropped = int(line.run(scripts.PURGE, lists, []))
+        if not private:  # replies are never held, and clients delete their queues all the time
+            dropped += int(line.run(scripts.DROP_HELD, [*self._due_keys(), *lists], []))
+        return dropped
+
+    def delete_empty(self, queue: str) -> bool:
+        """As the contract says; what comes in this moment stays on its list, bound or not."""
+        line, lists = self._ready(), self._keys.lists(queue)
+        if any(line.ask_all([command(b"LLEN", key) for key in lists])):
+            return False
+        if any(line.ask(b"HMGET", self._keys.due_counts, *lists)):
+            return False
+        self._routing.unbind(line, queue)
+        return True
 
     def queues(self) -> list[QueueStat]:
         """As the contract says; it scans the database, so do not call it every second."""
@@ -352,8 +368,11 @@ class RedisBroker(Broker):
             soonest = time.monotonic() + float(reply)
             self._next_due = min(soonest, self._next_due or soonest)
 
-    def parked(self, limit: int = 1000) -> list[tuple[float, bytes]]:
-        return inspection.held(self._ready(), self._keys, self._queues, limit)
+    def parked(
+        self, limit: int = 1000, queues: Sequence[str] | None = None
+    ) -> list[tuple[float, bytes]]:
+        wanted = self._queues if queues is None else queues
+        return inspection.held(self._ready(), self._keys, wanted, limit)
 
     def cancel_parked(self, task_ids: Iterable[str]) -> list[bytes]:
         wanted = list(task_ids)

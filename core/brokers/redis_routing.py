@@ -98,8 +98,8 @@ class Routing:
                 [self._keys.key(BINDING), self._keys.key(PERMANENT_BINDING), SWEEP_LIMIT],
             )
 
-    def delete(self, line: Line, queue: str) -> int:
-        """Remove a queue, its messages and every binding of it; return how many messages."""
+    def unbind(self, line: Line, queue: str) -> None:
+        """Forget a queue, and every binding of it."""
         keys = self._keys
         commands = [command(b"SREM", keys.queues, queue)]
         for exchange, members in self._bindings_of(line, queue).items():
@@ -109,7 +109,6 @@ class Routing:
             ]
         self._expiring.pop(queue, None)
         line.ask_all(commands)
-        return int(line.run(scripts.PURGE, keys.lists(queue), []))
 
     def _bindings_of(self, line: Line, queue: str) -> dict[str, list[bytes]]:
         """Return exchange -> bindings of one queue; a private one has but the one we made."""

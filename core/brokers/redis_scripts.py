@@ -354,6 +354,28 @@ return dropped
 """
 )
 
+#: Drop the held messages of some lists.  KEYS the four of held messages, then the lists
+#: Returns how many.
+DROP_HELD = Script(
+    _UNPARK
+    + """
+local wanted, expected, dropped = {}, 0, 0
+for i = 5, #KEYS do
+  wanted[KEYS[i]] = true
+  expected = expected + tonumber(redis.call('HGET', KEYS[4], KEYS[i]) or 0)
+end
+if expected == 0 then return 0 end
+local records = redis.call('HGETALL', KEYS[2])
+for i = 1, #records, 2 do
+  local size, at = string.match(records[i + 1], '^(%d+) %d+\\n()')
+  if size and wanted[string.sub(records[i + 1], at, at + tonumber(size) - 1)] then
+    if unpark(1, records[i], false) then dropped = dropped + 1 end
+  end
+end
+return dropped
+"""
+)
+
 #: Put up to ARGV[1] held messages back on their lists, due or not.
 #: KEYS the four of held messages       Returns how many.
 RELEASE = Script(

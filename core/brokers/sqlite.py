@@ -181,6 +181,16 @@ class SqliteBroker(Broker):
                 dropped += self._remove(db, number)
         return dropped
 
+    def delete_empty(self, queue: str) -> bool:
+        with self._write() as db:
+            number = self._topology.find(db, queue)
+            if number is None:
+                return True
+            if messages.is_waiting(db, number) or messages.held(db, [number], 1):
+                return False
+            self._topology.forget(db, number)
+            return True
+
     def _remove(self, db: Connection, queue: int) -> int:
         newest, all_ = messages.last(db), -1
         dropped = messages.drop(db, queue, newest, all_)
@@ -340,10 +350,13 @@ class SqliteBroker(Broker):
             messages.hold(db, owner, messages.loans([tag]), due, task_id)
         self._ringer.ring(QUEUES)
 
-    def parked(self, limit: int = 1000) -> list[tuple[float, bytes]]:
+    def parked(
+        self, limit: int = 1000, queues: Sequence[str] | None = None
+    ) -> list[tuple[float, bytes]]:
+        wanted = self._subscribed if queues is None else queues
         with self._read() as db:
-            queues = [self._topology.find(db, name) for name in self._subscribed]
-            return messages.held(db, queues, limit)
+            numbers = [self._topology.find(db, name) for name in wanted]
+            return messages.held(db, numbers, limit)
 
     def cancel_parked(self, task_ids: Iterable[str]) -> list[bytes]:
         with self._write() as db:

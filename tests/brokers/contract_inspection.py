@@ -139,3 +139,41 @@ class InspectionCases(Cases):
 
         assert set(broker.paused()) == {"q", "unheard-of"}
         assert not broker.exists("unheard-of")
+
+    # --- deleting -----------------------------------------------------------------------------
+
+    def test_deleting_drops_what_is_held_too(self, broker: Broker) -> None:
+        broker.publish([publication(text) for text in "abc"])
+        (loan,) = collect(broker, 1)
+        broker.park(loan.tag, time.time() + 600, "a")
+
+        assert broker.delete("q") == 3
+
+        assert broker.parked(queues=["q"]) == []
+        assert broker.size("q") == 0
+
+    def test_only_an_empty_queue_is_deleted_if_empty(self, broker: Broker) -> None:
+        broker.publish([publication("a"), publication("b", "other")])
+        (loan,) = collect(broker, 1)
+        broker.park(loan.tag, time.time() + 600, "a")
+
+        assert not broker.delete_empty("q"), "one is held"
+        assert not broker.delete_empty("other"), "one waits"
+
+        assert broker.cancel_parked(["a"])
+        assert broker.delete_empty("q")
+        assert not broker.exists("q")
+        assert broker.size("other") == 1
+        assert broker.delete_empty("unheard-of")
+
+    def test_held_messages_are_shown_of_any_queue(
+        self, broker: Broker, make_broker: MakeBroker
+    ) -> None:
+        broker.publish([publication("a")])
+        (loan,) = collect(broker, 1)
+        broker.park(loan.tag, time.time() + 600, "a")
+
+        other = make_broker()
+
+        assert other.parked() == []
+        assert [text_of(e) for _, e in other.parked(queues=["q", "unheard-of"])] == ["a"]
