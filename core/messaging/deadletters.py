@@ -140,6 +140,19 @@ def _attempts(facts: dict[str, Any]) -> int | None:
     return before + 1 if isinstance(before, int) else None
 
 
+def headers(letter: Letter) -> dict[str, Any]:
+    """Return the headers of a letter's message, without the facts of its burial."""
+    found = _dict(_parts(letter.envelope), "headers")
+    return {key: value for key, value in found.items() if key != HEADER}
+
+
+def claim(letter: Letter, queue: str) -> Publication:
+    """Return the same letter with a mark of its own: whoever puts it in its place owns it."""
+    parts = _parts(letter.envelope)
+    _dict(_dict(parts, "headers"), HEADER)["claim"] = str(uuid4())
+    return Publication(exchange="", routing_key=queue, envelope=json.dumps(parts).encode())
+
+
 def revive(letter: Letter, now: float | None = None) -> Publication | None:
     """Return the message on its way back to its queue: the same id, no attempt counted.
 
