@@ -52,12 +52,46 @@ def report_failed(exit_code: int, error: str) -> None:
     _report({"state": "failed", "exit": exit_code, "error": error})
 
 
-def daemonize(logfile: str | None = None) -> None:
+def keep_ready_pipe() -> bool:
+    """Carry the pipe over an exec; return whether output is dropped once ready."""
+    if _ready_fd is not None:
+        os.set_inheritable(_ready_fd, True)
+        os.environ[READY_VARIABLE] = str(_ready_fd)
+    return _silent_once_ready
+
+
+def resume(silent: bool) -> None:
+    """Go on after an exec, before which output was to be dropped once ready, or not."""
+    global _silent_once_ready
+    _silent_once_ready = _silent_once_ready or silent
+
+
+def write_output_to(logfile: str) -> None:
+    """Let what a detached process writes go to this file.
+
+    Raises OSError.
+    """
+    global _silent_once_ready
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with open(logfile, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    _silent_once_ready = False
+
+
+def daemonize(
+    logfile: str | None = None,
+    what: str = "the worker",
+    *,
+    told: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
     """Return in a detached child; the calling process waits for ready, and exits.
 
-    It exits 0 once the child calls `report_ready`. Otherwise it prints why on stderr and exits
-    with the child's code (128+N if signal N ended it). Output goes to `logfile`; without one it
-    is kept until ready, for that error, and dropped from then on.
+    It exits 0 once the child calls `report_ready`, whose facts are handed to `told`. Otherwise it
+    prints why on stderr and exits with the child's code (128+N if signal N ended it). Output goes
+    to `logfile`; without one it is kept until ready, for that error, and dropped from then on.
+    `what` is what the error calls this program.
 
     Call before threads are started and connections opened. Raises OSError for the logfile.
     """
@@ -70,7 +104,7 @@ def daemonize(logfile: str | None = None) -> None:
     sys.stderr.flush()
     if child := os.fork():
         os.close(writer)
-        _wait_and_exit(child, reader, lambda: tail(logfile or output.fileno(), start))
+        _wait_and_exit(child, reader, what, told, lambda: tail(logfile or output.fileno(), start))
     os.close(reader)
     os.setsid()
     with open(os.devnull, "rb") as nothing:
@@ -120,18 +154,27 @@ def _report(report: Mapping[str, Any]) -> None:
         pipe.write(json.dumps(report, default=str).encode() + b"\n")
 
 
-def _wait_and_exit(child: int, reader: int, last_words: Callable[[], list[str]]) -> NoReturn:
+def _wait_and_exit(
+    child: int,
+    reader: int,
+    what: str,
+    told: Callable[[Mapping[str, Any]], None] | None,
+    last_words: Callable[[], list[str]],
+    what: str,
+) -> NoReturn:
     """Pass on what the child reports, to stderr and to who started us, and exit like it."""
     with open(reader, "rb") as pipe:
         report = read_report(pipe.readline())
     if report is not None and report["state"] == "ready":
+        if told is not None:
+            told(report)
         _report(report)
         os._exit(0)
     if report is not None:
         code, error = int(report["exit"]), str(report["error"])
     else:
         code = exit_code(os.waitpid(child, 0)[1]) or 1
-        error = f"the worker ended with exit {code} before it was ready"
+        error = f"{what} ended with exit {code} before it was ready"
         for line in last_words():
             print(line, file=sys.stderr)
     print(f"error: {error}", file=sys.stderr, flush=True)

@@ -131,7 +131,11 @@ class JournalFormatter(TextFormatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, process, task, and the extras."""
+    """One object a line: time, level, logger, message, node, process, task, and the extras."""
+
+    def __init__(self, node: str | None = None) -> None:
+        super().__init__()
+        self.node = node
 
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
@@ -140,6 +144,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": mask_text(text) if "://" in text else text,
+            **({"node": self.node} if self.node else {}),
             "process": record.processName,
             "pid": record.process,
         }
@@ -168,12 +173,14 @@ def setup(
     redirect_stdouts: bool = False,
     redirect_level: str | int = "WARNING",
     json: bool = False,
+    node: str | None = None,
 ) -> bool:
     """Send log lines to `logfile` or stderr; return False if a receiver of `setup_logging` did.
 
     Called again it replaces what it set up before (a child may have a file of its own).
     `hijack_root=False` leaves a root logger that has handlers as it is: our lines go there.
-    `colour` None asks the terminal; a file never gets any.
+    `colour` None asks the terminal; a file never gets any.  `json` makes each line an object,
+    which names the `node`.
 
     Raises LogFileError if the file cannot be written, ImproperlyConfigured for a wrong level.
     """
@@ -183,7 +190,7 @@ def setup(
     restore_stdouts()
     if signals.setup_logging.send(None, **told, format=format):
         return False
-    output = _Output(logfile, coloured, json)
+    output = _Output(logfile, coloured, json, node)
     handler = output.handler(format, datefmt)
     task_handler = output.handler(task_format, task_datefmt)
     _uninstall()
@@ -213,11 +220,16 @@ class _Output:
     """Makes the handlers of one set-up: same place, each with its own format."""
 
     def __init__(
-        self, logfile: str | os.PathLike[str] | TextIO | None, colour: bool, json: bool
+        self,
+        logfile: str | os.PathLike[str] | TextIO | None,
+        colour: bool,
+        json: bool,
+        node: str | None,
     ) -> None:
         self.logfile = logfile
         self.colour = colour
         self.json = json
+        self.node = node
         self.journal = logfile is None and under_journal()
 
     def handler(self, format: str, datefmt: str | None) -> logging.Handler:
@@ -230,7 +242,7 @@ class _Output:
     def _formatter(self, format: str, datefmt: str | None) -> logging.Formatter:
         try:
             if self.json:
-                return JsonFormatter()
+                return JsonFormatter(self.node)
             if self.journal:
                 return JournalFormatter(format, datefmt)
             return TextFormatter(format, datefmt, self.colour)

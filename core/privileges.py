@@ -8,8 +8,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import Iterable
 
-from .errors import ImproperlyConfigured
+from .errors import ImproperlyConfigured, SecurityError
+
+#: What content that may be code is called: a serializer's name, and its type in messages.
+_PICKLE = frozenset({"pickle", "application/x-python-serialize"})
 
 
 def user_id(user: str) -> int:
@@ -38,18 +42,31 @@ def group_id(group: str) -> int:
         raise ImproperlyConfigured(f"--gid {group}: no such group on this host") from None
 
 
-def parse_umask(text: str) -> int:
-    """Return a umask; octal if it begins with 0, else decimal, as Celery reads it.
+def parse_umask(text: str | int) -> int:
+    """Return a umask; text is octal if it begins with 0, else decimal, as Celery reads it.
 
     Raises ImproperlyConfigured for what is neither, or above 0777.
     """
     try:
-        mask = int(text, 8 if text.startswith("0") else 10)
+        mask = text if isinstance(text, int) else int(text, 8 if text.startswith("0") else 10)
     except ValueError:
         mask = -1
     if not 0 <= mask <= 0o777:
         raise ImproperlyConfigured(f"--umask {text}: a mask like 022 expected")
     return mask
+
+
+def refuse_pickle_as_root(accept_content: Iterable[str]) -> None:
+    """Refuse to let whoever can write to the broker become root here.
+
+    Raises SecurityError, unless C_FORCE_ROOT is set in the environment.
+    """
+    root = 0 in (os.getuid(), os.geteuid())
+    if root and _PICKLE.intersection(accept_content) and not os.environ.get("C_FORCE_ROOT"):
+        raise SecurityError(
+            "running as root with pickle in accept_content: whoever can send a message could do "
+            "anything here; use --uid, or set C_FORCE_ROOT=1"
+        )
 
 
 def owner(user: str | None, group: str | None) -> tuple[int, int] | None:

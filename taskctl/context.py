@@ -32,6 +32,7 @@ class Context:
         self.verbose = 0
         #: Where the program was called, if `enter` went elsewhere.
         self.came_from: str | None = None
+        self._entered = False
         self._project: dict[str, Any] | None = None
 
     def put(self, name: str, value: Any) -> None:
@@ -134,7 +135,10 @@ class Context:
     # -- places
 
     def enter(self) -> None:
-        """Go to the working directory; called once, before a command runs."""
+        """Go to the working directory, once, before a command runs."""
+        if self._entered:
+            return
+        self._entered = True
         self._export()
         folder = self.get("workdir", "TASKCTL_WORKDIR", "CELERY_WORKDIR")
         if not folder:

@@ -25,8 +25,8 @@ WITHIN = 0.25
 #: faulthandler's lines, Python 3.11 to 3.14.
 _THREAD = re.compile(r"(?:Current thread|Thread) 0x([0-9a-f]+)(?: \[(.*)\])? \(most recent")
 _FRAME = re.compile(r'  File "(.*)", line (\d+|\?+) in (.*)')
-#: Where a child stands that waits for work: file and function.
-_WAITS = ("pool/frames.py", "receive")
+#: Where a child begins, and where it stands while it waits for work: file and function.
+_BEGINS, _WAITS = ("pool/child.py", "main"), ("pool/frames.py", "receive")
 
 
 def stacks(worker: Worker) -> str:
@@ -94,7 +94,15 @@ def _threads(dump: str) -> list[tuple[str, traceback.StackSummary]]:
             number = int(frame[2]) if frame[2].isdigit() else 0
             found[-1][1].append((frame[1], number, frame[3], None))
     # Written innermost first; people read tracebacks the other way round.
-    return [(name, traceback.StackSummary.from_list(lines[::-1])) for name, lines in found]
+    return [(name, _of_its_own(lines[::-1])) for name, lines in found]
+
+
+def _of_its_own(lines: list[tuple[str, int, str, None]]) -> traceback.StackSummary:
+    """Return a stack without what a child has from the parent's, at the time of the fork."""
+    for position, (path, _, function, _) in enumerate(lines):
+        if path.endswith(_BEGINS[0]) and function == _BEGINS[1]:
+            return traceback.StackSummary.from_list(lines[position + 1 :])
+    return traceback.StackSummary.from_list(lines)
 
 
 def _is_waiting(innermost: traceback.FrameSummary) -> bool:

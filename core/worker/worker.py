@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..beat.service import EmbeddedBeat
 from ..clock import LamportClock, maybe_seconds
 from ..errors import BackendError, BrokerError
 from ..messaging.connection import Connection
@@ -60,6 +61,7 @@ from .signalbox import SignalBox
 from .stamps import RevokedStamps
 from .starter import Starter
 from .statedb import StateFile
+from .steps import Steps
 from .vitals import Vitals
 
 log = logging.getLogger("taskctl.worker")
@@ -102,6 +104,7 @@ class Worker:
         self.rates = Rates(self.totals.left, self.started_at)
         self.rest = Rest(self)
         self.debugger = Debugger(self)
+        self.embedded_beat: EmbeddedBeat | None = options.extras.get("beat")
         self.state = (
             StateFile(options.statedb, self.revoked, self.clock) if options.statedb else None
         )
@@ -195,6 +198,7 @@ class Worker:
             totals=self.totals,
         )
         self.commands = Commands(self)
+        self.steps = Steps(self, options.extras.get("user_options") or {})
         self.vitals = Vitals(self)
         self.aside = Aside(self) if self.pool.name == "solo" else None
         if not conf.worker_disable_rate_limits:
@@ -229,6 +233,10 @@ class Worker:
             undo.callback(self.vitals.close)
             self.signals.open()
             undo.callback(self.signals.close)
+            # A fork too: it must not inherit what the pool's children speak through.
+            if self.embedded_beat is not None:
+                self.embedded_beat.start()
+                undo.callback(self.embedded_beat.stop)
             # Before the connection: a child that inherits one could speak on it.
             self.pool.open()
             undo.callback(lambda: self.pool.close(time.monotonic() + COLD_GRACE))
@@ -245,6 +253,8 @@ class Worker:
             self.vitals.stand()
             if self.aside is not None:
                 self.aside.open()
+            undo.callback(self.steps.close)
+            self.steps.open()
             undo.pop_all()
 
     def _connect(self) -> None:
@@ -265,6 +275,9 @@ class Worker:
 
     def close(self) -> None:
         """Stop everything, in the order backwards."""
+        self.steps.close()
+        if self.embedded_beat is not None:
+            self.embedded_beat.stop()
         if self.aside is not None:
             self.aside.close()
         # What still runs here has failed to end in time, or the loop broke down.
@@ -318,6 +331,8 @@ class Worker:
             self.adjust(now)
             if self.state is not None:
                 self.state.look(now)
+            if self.embedded_beat is not None and not self.stopping:
+                self.embedded_beat.tend(now)
             self.debugger.look()
             self.vitals.look(now)
 

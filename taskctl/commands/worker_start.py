@@ -9,35 +9,31 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
-from taskctl.apps import shown_url, unreachable, user_app
+from taskctl.apps import unreachable, user_app
 from taskctl.context import Context
 from taskctl.core import daemon
 from taskctl.core import log as logs
 from taskctl.core.app import App
-from taskctl.core.clock import maybe_seconds
-from taskctl.core.errors import (
-    BrokerConnectionError,
-    ImproperlyConfigured,
-    QueueNotFound,
-    TaskctlError,
-)
-from taskctl.core.health import default_health_file
+from taskctl.core.beat.service import EmbeddedBeat
+from taskctl.core.errors import BrokerConnectionError, QueueNotFound
 from taskctl.core.loader import import_modules
 from taskctl.core.pidfile import Pidfile
-from taskctl.core.privileges import become, parse_umask
-from taskctl.core.templates import expand_path, node_name, worker_letters
-from taskctl.core.version import __version__
+from taskctl.core.privileges import refuse_pickle_as_root
 from taskctl.core.worker.options import WorkerOptions, resolve
+from taskctl.core.worker.reexec import Past, execute, own_argv, take_past
 from taskctl.core.worker.worker import Worker
-from taskctl.failures import NOT_ALLOWED, CommandError, describe, usage
+from taskctl.failures import CommandError, describe, usage
 from taskctl.views.banner import banner, log_line
 
+from .worker_facts import facts_of, waiting_in
+from .worker_place import Place
+from .worker_user import user_values
 from .worker_values import apply_overrides
 
 log = logging.getLogger("taskctl.worker")
@@ -65,106 +61,102 @@ class Start:
         self.given = given
         self.began = time.monotonic()
         self.on_terminal = False
+        self.pidfile: Pidfile | None = None
+        #: Whether to begin anew when all is closed.
+        self.again = False
+        self.past = take_past()
         #: Whether somebody waits for us to get ready, and wants to know soon if we do not.
         self.awaited = bool(given["detach"] or os.environ.get(daemon.READY_VARIABLE))
-        try:
-            self.node = node_name(given["hostname"] or "celery@%h")
-        except TaskctlError as exc:
-            raise usage(str(exc)) from exc
+        self.awaited = self.awaited and not self.past.restarted
         if given["check"] and given["detach"]:
             raise usage("--check and --detach do not go together")
-        self.logfile = self._path("--logfile", given["logfile"])
-        self.pidfile = self._path("--pidfile", given["pidfile"])
-        self.health_file = self._health_file(given["health_file"])
-
-    def _path(self, option: str, template: str | None, index: int = 0) -> str | None:
-        if not template:
-            return None
-        return os.path.abspath(
-            expand_path(template, worker_letters(self.node, index), option=option)
-        )
-
-    def _health_file(self, template: str | None) -> str | None:
-        """Return where to say how the node is; None for nowhere."""
-        if not template:
-            return default_health_file(self.node)
-        return None if template == "none" else self._path("--health-file", template)
+        if (given["pool_start_method"] or "fork") != "fork":
+            raise usage(
+                f"--pool-start-method {given['pool_start_method']}: children are always forked",
+                "leave it out, or say fork",
+            )
+        self.place = Place(given, self.past)
 
     def run(self) -> int:
         """Start, work, and stop; return the exit code."""
-        self._use_executable()
-        self._give_up_rights()
-        if self.given["detach"]:
+        self.place.settle()
+        if self.given["detach"] and not self.past.detached:
             self._detach()
         daemon.claim_ready_pipe()
-        pidfile = Pidfile(self.pidfile) if self.pidfile else None
+        daemon.resume(self.past.silent)
         try:
-            return self._run(pidfile)
+            code = self._run()
         except BaseException as exc:
             logs.restore_stdouts()
             self._report(exc)
             raise
         finally:
             logs.restore_stdouts()
-            if pidfile is not None:
-                pidfile.release()
+            if self.pidfile is not None and not self.again:
+                self.pidfile.release()
+        if self.again:
+            self._start_again()
+        return code
 
-    def _run(self, pidfile: Pidfile | None) -> int:
-        if pidfile is not None and not self.given["check"]:
-            pidfile.acquire()
+    def _run(self) -> int:
+        self._hold_pidfile()
         app = self._load_app()
+        self.place.settle_by(app.conf)
+        self._hold_pidfile()
+        refuse_pickle_as_root(app.conf.accept_content)
         options = self._options(app)
-        self._set_up_log(app, options)
+        self._set_up_log(app)
         worker = Node(app, options)
         if not self.given["check"]:
             worker.vitals.open()
         try:
-            waiting = self._reach_broker(worker)
-            facts = self._facts(app, options, worker, waiting)
-            if self.given["check"]:
-                return self._checked(facts)
-            self._introduce(facts)
-            worker.announce = lambda: self._ready(worker, pidfile)
-            return worker.run()
+            return self._work(worker)
         finally:
             worker.vitals.close()
 
-    # -- before anything is opened
+    def _work(self, worker: Node) -> int:
+        waiting = self._reach_broker(worker)
+        facts = facts_of(worker, self.context.app_spec, waiting)
+        if self.given["check"]:
+            return self._checked(worker.app, facts)
+        self._introduce(facts)
+        worker.announce = lambda: self._ready(worker)
+        code = worker.run()
+        self.again = worker.shutdown.again
+        return code
 
-    def _use_executable(self) -> None:
-        """Go on in the Python that was asked for."""
-        wanted = self.given["executable"]
-        here = os.path.abspath(sys.executable)
-        arrived = os.environ.pop("TASKCTL_EXECUTED", None)
-        if not wanted or os.path.abspath(wanted) == here or arrived:
-            return
-        os.environ["TASKCTL_EXECUTED"] = wanted
-        try:
-            os.execv(wanted, [wanted, "-m", "taskctl", *sys.argv[1:]])
-        except OSError as exc:
-            raise usage(f"--executable {wanted}: {(exc.strerror or str(exc)).lower()}") from exc
+    # -- the process
 
-    def _give_up_rights(self) -> None:
-        user, group, mask = (self.given[name] for name in ("uid", "gid", "umask"))
-        try:
-            if mask:
-                os.umask(parse_umask(mask))
-            become(user, group)
-        except ImproperlyConfigured as exc:
-            raise usage(str(exc)) from exc
-        except PermissionError as exc:
-            raise CommandError(
-                f"cannot become user {user or '(same)'}, group {group or '(its own)'}: "
-                f"{(exc.strerror or str(exc)).lower()}",
-                "only root may; or start it as that user, without --uid and --gid",
-                exit_code=NOT_ALLOWED,
-                code="permission",
-            ) from exc
+    def _hold_pidfile(self) -> None:
+        path = self.place.pidfile
+        if path is not None and self.pidfile is None and not self.given["check"]:
+            pidfile = Pidfile(path)
+            pidfile.acquire()
+            self.pidfile = pidfile
 
     def _detach(self) -> None:
-        if self.logfile:
-            logs.open_handler(self.logfile).close()  # makes the folder, or says why not
-        daemon.daemonize(self.logfile)
+        logfile = self.place.logfile
+        if logfile:
+            logs.open_handler(logfile).close()  # makes the folder, or says why not
+        daemon.daemonize(logfile, told=None if self.context.quiet else _tell_detached)
+        self.place.past = self.past = Past(detached=True)
+
+    def _start_again(self) -> None:
+        """Execute the program anew: same pid, same arguments, the pidfile held throughout."""
+        if self.pidfile is not None:
+            self.pidfile.mark_ready(False)
+            self.pidfile.keep_over_exec()
+        if self.context.came_from is not None:
+            os.chdir(self.context.came_from)
+        argv = own_argv()
+        try:
+            execute(argv, Past(detached=self.past.detached, restarted=True))
+        except OSError as exc:
+            if self.pidfile is not None:
+                self.pidfile.release()
+            raise CommandError(
+                f"cannot start again: {argv[0]}: {(exc.strerror or str(exc)).lower()}"
+            ) from exc
 
     # -- the app and its settings
 
@@ -187,32 +179,50 @@ class Start:
             "task_events", "without_heartbeat", "heartbeat_interval", "autoscale", "purge",
             "shutdown_timeout",
         )  # fmt: skip
+        given = {name: self.given[name] for name in names}
+        if self.past.restarted:
+            given["purge"] = None  # what waits now may be what was given back
         try:
-            options = resolve(app, hostname=self.node, **{n: self.given[n] for n in names})
+            options = resolve(app, hostname=self.place.node, **given)
         except QueueNotFound as exc:
             raise usage(f"-Q: {exc.args[0]}") from exc
         if not options.queues:
             raise usage("no queue is left to take tasks from", "see -Q and -X")
-        options.health_file = self.health_file
+        options.statedb = self.place.statedb
+        options.health_file = self.place.health_file
         options.health_required = bool(self.given["health_file"])
         options.health_listen = self.given["health_listen"]
         options.metrics_listen = self.given["metrics_listen"]
         options.extras["child_log"] = self._child_log(app)
+        options.extras["user_options"] = user_values(app, self.given)
+        options.extras["beat"] = self._beat(app)
         return options
+
+    def _beat(self, app: App) -> EmbeddedBeat | None:
+        """Return beat as a child of this worker, if that was asked for."""
+        given = self.given
+        if given["beat"]:
+            return EmbeddedBeat(app, self.place.schedule, given["scheduler"])
+        for option in ("schedule_filename", "scheduler"):
+            if given[option]:
+                raise usage(f"--{option.removesuffix('_filename')} goes with -B, or with beat")
+        return None
 
     # -- the log
 
-    def _set_up_log(self, app: App, options: WorkerOptions) -> None:
+    def _set_up_log(self, app: App) -> None:
         self.on_terminal = sys.__stderr__ is not None and sys.__stderr__.isatty()
-        self._log_to(app, self.logfile)
+        self._log_to(app, self.place.logfile)
+        if self.past.detached and self.place.logfile and not self.given["logfile"]:
+            daemon.write_output_to(self.place.logfile)
 
     def _child_log(self, app: App) -> Callable[[int], None] | None:
         """Return what gives each child a log of its own, if the template has a place for it."""
-        template = self.given["logfile"]
-        if not template or not any(letter in template for letter in ("%i", "%I")):
+        if not self.place.child_logs():
             return None
         # Children count from 0, their letters from 1.
-        return lambda index: self._log_to(app, self._path("--logfile", template, index + 1))
+        template = self.place.log_template
+        return lambda index: self._log_to(app, self.place.path("--logfile", template, index + 1))
 
     def _log_to(self, app: App, path: str | None) -> None:
         conf = app.conf
@@ -229,6 +239,7 @@ class Start:
             redirect_stdouts=conf.worker_redirect_stdouts,
             redirect_level=conf.worker_redirect_stdouts_level,
             json=self.given["log_format"] == "json",
+            node=self.place.node,
         )
 
     # -- the broker
@@ -239,7 +250,7 @@ class Start:
         for delay in self._delays(app):
             try:
                 with app.connection() as connection:
-                    return _waiting(connection.broker.queues(), options)
+                    return waiting_in(connection.broker.queues(), options)
             except BrokerConnectionError as exc:
                 if delay is None:
                     raise unreachable(app, exc) from exc
@@ -260,57 +271,42 @@ class Start:
 
     # -- telling
 
-    def _facts(
-        self, app: App, options: WorkerOptions, worker: Worker, waiting: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        conf, backend = app.conf, app.backend_url()
-        origin = conf.origin("broker_url")
-        default = origin.kind == "default"
-        return {
-            "version": __version__,
-            "node": options.hostname,
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-            "app": self.context.app_spec or app.main or "default",
-            "tasks": sorted(name for name in app.tasks if not name.startswith("celery.")),
-            "broker": shown_url(app.broker_url()),
-            "broker_from": "default; local disk" if default else origin.where,
-            "results": None if backend is None else shown_url(backend),
-            "results_kept": maybe_seconds(conf.result_expires),
-            "pool": "prefork" if options.pool == "processes" else options.pool,
-            "children": options.concurrency,
-            "autoscale": options.autoscale,
-            "prefetch": worker.prefetch.room(options.concurrency, 0),
-            "soft": options.soft,
-            "hard": options.hard,
-            "queues": waiting,
-        }
+    @property
+    def _shows(self) -> bool:
+        """Whether there is a person at a terminal to talk to."""
+        return self.on_terminal and not self.context.quiet
 
     def _introduce(self, facts: Given) -> None:
-        if self.on_terminal and not self.context.quiet and sys.__stderr__ is not None:
+        if self._shows:
             print("\n".join(banner(facts)), file=sys.__stderr__, flush=True)
         else:
             log.info("%s", log_line(facts))
 
-    def _checked(self, facts: Given) -> int:
+    def _checked(self, app: App, facts: Given) -> int:
+        """Ask the result backend too, and say what was found."""
+        if facts["results"] is not None:
+            app.backend.load(["a-task-that-never-was"])
         logs.restore_stdouts()
         if not self.context.quiet:
             print("\n".join(banner(facts)), file=sys.stderr)
-            print("ok: everything loads, and the broker answers", file=sys.stderr)
+            kept = ", so does the result backend" if facts["results"] is not None else ""
+            print(f"ok: everything loads, the broker answers{kept}", file=sys.stderr)
         return 0
 
-    def _ready(self, worker: Worker, pidfile: Pidfile | None) -> None:
+    def _ready(self, worker: Worker) -> None:
         took = time.monotonic() - self.began
-        if pidfile is not None:
-            pidfile.mark_ready()
-        if self.on_terminal and not self.context.quiet and sys.__stderr__ is not None:
+        if self.pidfile is not None:
+            self.pidfile.mark_ready()
+        if self._shows:
+            stamp = datetime.now().isoformat(timespec="milliseconds").partition("T")[2]
             print(
-                f"ready in {took:.2f} s; Ctrl-C: finish running tasks, again: stop",
+                f"{stamp} INFO  ready in {took:.2f} s; Ctrl-C: finish running tasks, again: stop",
                 file=sys.__stderr__,
                 flush=True,
             )
         queues = [queue.name for queue in worker.options.queues]
-        daemon.report_ready({"seconds": took, "queues": queues})
+        place = {"node": self.place.node, "logfile": self.place.logfile}
+        daemon.report_ready({"seconds": took, "queues": queues, **place})
 
     def _report(self, exc: BaseException) -> None:
         """Tell who waits for us why we end."""
@@ -319,20 +315,13 @@ class Start:
             daemon.report_failed(error.exit_code, "; ".join([error.message, *error.hints]))
 
 
-def _waiting(stats: Iterable[Any], options: WorkerOptions) -> list[dict[str, Any]]:
-    """Return how much waits in each queue of this worker, and for how long."""
-    known = {stat.name: stat for stat in stats}
-    found = []
-    for queue in options.queues:
-        stat = known.get(queue.name)
-        found.append(
-            {
-                "name": queue.name,
-                "waiting": stat.ready if stat else 0,
-                "oldest": stat.oldest if stat else None,
-            }
-        )
-    return found
+def _tell_detached(report: Mapping[str, Any]) -> None:
+    log_to = f"log {report['logfile']}" if report.get("logfile") else "no log (see --logfile)"
+    print(
+        f"{report['node']} ready in {report['seconds']:.2f} s, pid {report['pid']}, {log_to}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def start(context: Context, given: Given) -> int:
