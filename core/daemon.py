@@ -160,7 +160,6 @@ def _wait_and_exit(
     what: str,
     told: Callable[[Mapping[str, Any]], None] | None,
     last_words: Callable[[], list[str]],
-    what: str,
 ) -> NoReturn:
     """Pass on what the child reports, to stderr and to who started us, and exit like it."""
     with open(reader, "rb") as pipe:
