@@ -106,7 +106,9 @@ class ScheduleFileHeld(ScheduleFileError):
         self.path = path
         self.pid = pid
         holder = f"pid {pid}" if pid else "on another host or in another container"
-        super().__init__(f"another beat ({holder}) uses {path}")
+        super().__init__(
+            f"another beat ({holder}) uses {path}: stop it, or name another file with --schedule"
+        )
 
 
 class SecurityError(TaskctlError):

@@ -112,8 +112,6 @@ class BaseSchedule:
             return other.nowfun == self.nowfun
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 class schedule(BaseSchedule):
     """Every so often: `run_every` is seconds or a timedelta.
@@ -166,7 +164,7 @@ class schedule(BaseSchedule):
     def _after(self, last: datetime) -> datetime:
         """Return when the run after `last` is due, in UTC."""
         last = last.astimezone(UTC)
-        end = last + self.run_every
+        end: datetime = last + self.run_every
         if self.relative:
             rounded = self._rounded(last, end)
             end = rounded if rounded > last else end
@@ -176,7 +174,7 @@ class schedule(BaseSchedule):
         if self.run_every >= _DAY:
             # Days of the calendar, of which some have 23 hours and some 25.
             wall = last.astimezone(self.tz).replace(tzinfo=None) + self.run_every
-            midnight = wall.replace(hour=0, minute=0, second=0, microsecond=0)
+            midnight: datetime = wall.replace(hour=0, minute=0, second=0, microsecond=0)
             return midnight.replace(tzinfo=self.tz).astimezone(UTC)
         local = end.astimezone(self.tz)
         beyond = timedelta(microseconds=local.microsecond)
@@ -200,8 +198,6 @@ class schedule(BaseSchedule):
         if isinstance(other, schedule):
             return bool(self.run_every == other.run_every and self.relative == other.relative)
         return bool(self.run_every == other)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> Any:
         return type(self), (self.run_every, self.relative, self.nowfun)
@@ -319,8 +315,6 @@ class crontab(BaseSchedule):
             return mine == theirs and bool(super().__eq__(other))
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __reduce__(self) -> Any:
         return _crontab, (type(self), self._given, self._kwargs)
 
@@ -394,8 +388,6 @@ class solar(BaseSchedule):
         if isinstance(other, solar):
             return (self.event, self.lat, self.lon) == (other.event, other.lat, other.lon)
         return NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> Any:
         return type(self), (self.event, self.lat, self.lon)

@@ -112,8 +112,6 @@ class ScheduleEntry:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ScheduleEntry) and self.editable_fields_equal(other)
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __lt__(self, other: object) -> bool:
         # For a heap, whose order is settled by what stands before the entry.
         return id(self) < id(other)
