@@ -2,10 +2,12 @@
 
 The language is the comparing part of Python's, read by `ast` and walked here; nothing is ever
 executed. Names are keys of the row, with a dot for what lies inside (`delivery_info.routing_key`).
+There is no arithmetic, so that dashes and other signs are parts of words (`queue.my-queue.depth`,
+`node == w1@web3`, `task == proj.*`); blanks, quotes, brackets, commas and `<>=!` end a word.
 A word without quotes at the right of a comparison is a text if no row has such a key. Lengths of
 time (`10m`, `1h`, `250ms`) and sizes (`64MiB`, `2kB`) are numbers of seconds and bytes. `==` and
-`!=` match shell patterns (`task == 'proj.*'`). What is unknown (absent, null) meets no comparison
-but `== none` and `!=`.
+`!=` match shell patterns. What is unknown (absent, null) meets no comparison but `== none` and
+`!=`.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from __future__ import annotations
 import ast
 import difflib
 import fnmatch
+import keyword
 import operator
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -24,10 +28,14 @@ _UNITS = {
     "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800,
     "B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3,
 }  # fmt: skip
-_QUANTITY = re.compile(
-    rf"(?<![\w.'\"])(\d+(?:\.\d+)?)({'|'.join(sorted(_UNITS, key=len, reverse=True))})(?![\w'\"])"
-)
-_TEXTS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_QUANTITY = re.compile(rf"(-?\d+(?:\.\d+)?)({'|'.join(sorted(_UNITS, key=len, reverse=True))})")
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d{1,3})?")
+#: Texts in quotes, which stay as they are, and words.
+_PARTS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?P<word>[^\s'"<>=!,()\[\]{}]+)""")
+#: Words of the language itself.
+_OPERATORS = frozenset({"and", "or", "not", "in", "is"})
+#: Stands in Python's eyes for a word that is no name to it; a number follows.
+_STAND_IN = "_taskctl_word_"
 _WORDS: Mapping[str, Any] = {
     "none": None, "null": None, "None": None, "true": True, "True": True, "false": False,
     "False": False,
@@ -51,22 +59,59 @@ class Condition:
         self.text = text
         self.keys = None if keys is None else frozenset(keys)
         self._of = f"{option} " if option else ""
+        self._words: list[str] = []
         try:
-            tree = ast.parse(_plain_numbers(text.strip()), mode="eval")
+            self._tree = self._parse(text.strip()).body
+            self._check(self._tree)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
             hint = "compare with == rather than =" if _has_single_equals(text) else ""
             raise usage(f"{self._of}{text!r} is no condition", hint, _EXAMPLE) from exc
-        self._tree = tree.body
-        self._check(self._tree)
 
     def holds(self, row: Row) -> bool:
         """Return whether a row meets the condition."""
         return bool(self._value(self._tree, row))
 
     def names(self) -> list[str]:
-        """Return the dotted names the condition begins a comparison with, in order."""
-        found = [_dotted(node) for node in _subjects(self._tree)]
-        return list(dict.fromkeys(name for name in found if name))
+        """Return the dotted names whose values the condition asks for, in order."""
+        found = []
+        for node, is_subject in _operands(self._tree):
+            name = self._dotted(node)
+            if name and name not in _WORDS and (is_subject or (self.keys and self._known(name))):
+                found.append(name)
+        return list(dict.fromkeys(found))
+
+    # -- reading
+
+    def _parse(self, text: str) -> ast.Expression:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python code: '\d' is not meant as such
+            return ast.parse(_PARTS.sub(self._translate, text), mode="eval")
+
+    def _translate(self, found: re.Match[str]) -> str:
+        """Return what Python's parser takes for this word: itself, a number, or a stand-in."""
+        word = found["word"]
+        if word is None or word in _OPERATORS or word in _WORDS or _NUMBER.fullmatch(word):
+            return found[0]
+        if (amount := quantity(word)) is not None:
+            return repr(amount)
+        if _is_python_name(word.removeprefix(".")):
+            return word
+        self._words.append(word)
+        return f"{_STAND_IN}{len(self._words) - 1}"
+
+    def _dotted(self, node: ast.expr) -> str | None:
+        """Return `a.b` of names and attributes, `a['b-c']` as `a.b-c`; None for anything else."""
+        match node:
+            case ast.Name(id=name):
+                number = name.removeprefix(_STAND_IN)
+                return self._words[int(number)] if number != name else name
+            case ast.Attribute(value=value, attr=attr):
+                head = self._dotted(value)
+                return None if head is None else f"{head}.{attr}"
+            case ast.Subscript(value=value, slice=ast.Constant(value=key)):
+                head = self._dotted(value)
+                return None if head is None else f"{head}.{key}"
+        return None
 
     # -- what is allowed
 
@@ -94,7 +139,7 @@ class Condition:
                 return
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float())):
                 return
-        name = _dotted(node)
+        name = self._dotted(node)
         if name is None:
             raise usage(f"{self._of}{self.text!r}: only comparisons are understood", _EXAMPLE)
         if subject and not self._known(name) and name not in _WORDS:
@@ -138,7 +183,7 @@ class Condition:
                 return [self._operand(part, row, word=True) for part in parts]
             case ast.UnaryOp(operand=ast.Constant(value=int() | float() as value)):
                 return -value
-        name = _dotted(node) or ""
+        name = self._dotted(node) or ""
         if name in _WORDS and name not in row:
             return _WORDS[name]
         if word and name.partition(".")[0] not in (self.keys or row):
@@ -202,44 +247,31 @@ def _within(left: Any, right: Any) -> bool:
     return False
 
 
-def _dotted(node: ast.expr) -> str | None:
-    """Return `a.b` of names and attributes, `a['b-c']` as `a.b-c`; None for anything else."""
-    match node:
-        case ast.Name(id=name):
-            return name
-        case ast.Attribute(value=value, attr=attr):
-            head = _dotted(value)
-            return None if head is None else f"{head}.{attr}"
-        case ast.Subscript(value=value, slice=ast.Constant(value=key)):
-            head = _dotted(value)
-            return None if head is None else f"{head}.{key}"
-    return None
-
-
-def _subjects(node: ast.expr) -> Iterable[ast.expr]:
+def _operands(node: ast.expr) -> Iterable[tuple[ast.expr, bool]]:
+    """Yield the operands of all comparisons, and whether each stands at the left of its own."""
     match node:
         case ast.BoolOp(values=values):
             for value in values:
-                yield from _subjects(value)
+                yield from _operands(value)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
-            yield from _subjects(operand)
-        case ast.Compare(left=left):
-            yield left
+            yield from _operands(operand)
+        case ast.Compare(left=left, comparators=others):
+            yield left, True
+            for other in others:
+                yield other, False
         case _:
-            yield node
+            yield node, True
 
 
-def _plain_numbers(text: str) -> str:
-    """Write `10m` as seconds and `2kB` as bytes, but not inside of quotes."""
-    parts, last = [], 0
-    for quoted in _TEXTS.finditer(text):
-        parts += [_QUANTITY.sub(_number, text[last : quoted.start()]), quoted[0]]
-        last = quoted.end()
-    return "".join([*parts, _QUANTITY.sub(_number, text[last:])])
-
-
-def _number(found: re.Match[str]) -> str:
-    return repr(float(found[1]) * _UNITS[found[2]])
+def _is_python_name(word: str) -> bool:
+    parts = word.split(".")
+    return all(
+        part.isidentifier()
+        and part.isascii()  # Python writes others its own way
+        and not keyword.iskeyword(part)
+        and not part.startswith(_STAND_IN)
+        for part in parts
+    )
 
 
 def _has_single_equals(text: str) -> bool:
