@@ -466,6 +466,18 @@ class Settings(MutableMapping[str, Any]):
         values = dict(self.items()) if with_defaults else self.without_defaults()
         return {key: mask(value, key) for key, value in values.items()} if censored else values
 
-    def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
-        """Return settings as text, `key: value` a line; tuples and dicts below their key."""
-        return as_text(self.table(with_defaults, censored))
+    def humanize(
+        self, with_defaults: bool = False, censored: bool = True, exactly: bool = False
+    ) -> str:
+        """Return settings as text, `key: value` a line; tuples and dicts below their key.
+
+        `exactly` as Celery writes them, to the byte.
+        """
+        table = self.table(with_defaults, censored)
+        if exactly and not with_defaults:
+            # Celery lists this note of its own between what the app was made with and changes.
+            late = {*self._unmixed, *self._changes}
+            before = {key: value for key, value in table.items() if key not in late}
+            after = {key: value for key, value in table.items() if key in late}
+            table = {**before, "deprecated_settings": None, **after}
+        return as_text(table, exactly=exactly)

@@ -69,6 +69,32 @@ def bug_report(
     )
 
 
+def celery_report(
+    version: str, loader: str, broker_url: str, backend_url: str | None, settings: str
+) -> str:
+    """Return the same in Celery's layout, line for line, for scripts that read it."""
+    versions = software(version)
+    scheme = broker_url.partition(":")[0]
+    driver = "redis" if scheme == "rediss" else scheme
+    machine = platform_facts()
+    return "\n".join(
+        (
+            "",
+            f"software -> taskctl:{version} py:{versions['python']}",
+            f"            {driver}:{versions.get(driver, version)}",
+            f"platform -> system:{machine['system']} arch:{machine['arch']}",
+            f"            kernel version:{machine['kernel version']}"
+            f" imp:{platform.python_implementation()}",
+            f"loader   -> {loader}",
+            f"settings -> transport:{scheme} "
+            f"results:{mask_url(backend_url) if backend_url else 'disabled'}",
+            "",
+            settings,
+            "",
+        )
+    )
+
+
 def broker_info(url: str, conf: Mapping[str, Any], alternates: list[str]) -> dict[str, Any]:
     """Return the `broker` part of a stats reply, in Celery's shape and without the password."""
     parts = urlsplit(url)

@@ -37,9 +37,13 @@ def explain(row: Setting, value: Any, default: Any, origin: Origin) -> Explanati
     )  # fmt: skip
 
 
-def as_text(table: Mapping[str, Any]) -> str:
-    """Return `key: value` lines, as Celery's humanize; tuples and dicts begin on the next line."""
-    return "\n".join(f"{key}: {_pretty(value)}" for key, value in table.items())
+def as_text(table: Mapping[str, Any], *, exactly: bool = False) -> str:
+    """Return `key: value` lines, as Celery's humanize; tuples and dicts begin on the next line.
+
+    `exactly` loses the first brace of a dict, as Celery does, so that the texts can be compared.
+    """
+    write = _pretty_as_celery if exactly else _pretty
+    return "\n".join(f"{key}: {write(value)}" for key, value in table.items())
 
 
 def _pretty(value: Any) -> str:
@@ -47,6 +51,17 @@ def _pretty(value: Any) -> str:
 
     if isinstance(value, dict | tuple):
         return "\n" + "\n".join("    " + line for line in pformat(value, width=76).splitlines())
+    return pformat(value, width=50)
+
+
+def _pretty_as_celery(value: Any) -> str:
+    """Source: Celery 5.7 utils/text.py, pretty."""
+    from pprint import pformat  # as above
+
+    if isinstance(value, dict):
+        return "\n " + pformat(value, indent=4, width=80)[1:]
+    if isinstance(value, tuple):
+        return "\n    " + pformat(value, width=80)
     return pformat(value, width=50)
 
 

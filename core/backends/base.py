@@ -97,6 +97,14 @@ class Backend(ABC):
                 self.poll_interval if remaining is None else min(self.poll_interval, remaining)
             )
 
+    def find(self, prefix: str, limit: int = 10) -> list[str]:
+        """Return up to `limit` ids that begin so and have a meta, in no order.
+
+        It may look at every key of the store: for people who type, not for programs.  A store
+        that cannot look finds nothing.
+        """
+        return []
+
     @abstractmethod
     def forget(self, task_ids: Sequence[str]) -> None:
         """Remove these metas."""

@@ -35,6 +35,9 @@ class DisabledBackend(Backend):
     ) -> dict[str, bytes]:
         _refuse()
 
+    def find(self, prefix: str, limit: int = 10) -> list[str]:
+        _refuse()
+
     def forget(self, task_ids: Sequence[str]) -> None:
         """Nothing was kept."""
 

@@ -75,6 +75,11 @@ class MemoryBackend(Backend):
                     return metas
                 self._store.changed.wait(remaining)
 
+    def find(self, prefix: str, limit: int = 10) -> list[str]:
+        with self._store.changed:
+            begun = [task_id for task_id in self._store.metas if task_id.startswith(prefix)]
+            return list(self._load(begun))[:limit]
+
     def forget(self, task_ids: Sequence[str]) -> None:
         with self._store.changed:
             for task_id in task_ids:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 import weakref
@@ -40,6 +41,8 @@ logger = logging.getLogger(__name__)
 TASK_PREFIX, GROUP_PREFIX = "celery-task-meta-", "celery-taskset-meta-"
 #: A global_keyprefix that ends in one of these is used as it is, any other gets an underscore.
 _PREFIX_ENDS = ":_-."
+#: What has a meaning of its own in a pattern of keys.
+_GLOB = re.compile(rb"[][*?\\^]")
 
 # KEYS: result keys.
 # ARGV[1]: "1" to write over a compressed meta, whose state cannot be seen here.
@@ -216,6 +219,15 @@ class RedisBackend(Backend):
     def forget(self, task_ids: Sequence[str]) -> None:
         if task_ids:
             self._ask([("DEL", *map(self._task_key, task_ids))])
+
+    def find(self, prefix: str, limit: int = 10) -> list[str]:
+        pattern = _GLOB.sub(rb"\\\g<0>", self._task_key(prefix)) + b"*"
+        cursor, found = b"0", set[str]()
+        while True:
+            cursor, keys = self._ask([("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)])[0]
+            found |= {key.removeprefix(self._task_prefix).decode() for key in keys}
+            if cursor == b"0" or len(found) >= limit:
+                return list(found)[:limit]
 
     # --- groups -----------------------------------------------------------------------------
 

@@ -124,6 +124,15 @@ class SqliteBackend(Backend):
         with self._file.read() as db:
             return db, db.execute("PRAGMA data_version").fetchone(), self._own_writes
 
+    def find(self, prefix: str, limit: int = 10) -> list[str]:
+        with self._file.read() as db:
+            rows = db.execute(
+                "SELECT task_id FROM results WHERE substr(task_id, 1, ?) = ?"
+                " AND (expires IS NULL OR expires > ?) LIMIT ?",
+                (len(prefix), prefix, time.time(), limit),
+            )
+            return [str(row[0]) for row in rows]
+
     def forget(self, task_ids: Sequence[str]) -> None:
         with self._file.write() as db:
             db.executemany("DELETE FROM results WHERE task_id = ?", [(id,) for id in task_ids])

@@ -145,7 +145,7 @@ class Answers:
         return {**facts, "reconnects": line.reconnects, "connected_seconds": since}
 
     def report(self) -> dict[str, str]:
-        return {"ok": self.worker.app.bugreport()}
+        return {"ok": self.worker.app.celery_report()}
 
     def conf(self, with_defaults: bool = False, **_: Any) -> dict[str, Any]:
         table = self.worker.app.conf.table(with_defaults=with_defaults)

@@ -28,7 +28,7 @@ def _humanize(context: Context, with_defaults: bool, no_censor: bool) -> int:
         table = app.conf.table(with_defaults=with_defaults, censored=not no_censor)
         items = [{"key": key, "value": value} for key, value in table.items()]
         console.document("config.humanize", ok=True, items=items)
-    elif text := app.conf.humanize(with_defaults=with_defaults, censored=not no_censor):
+    elif text := app.conf.humanize(with_defaults, not no_censor):
         console.line(text)
     return OK
 

@@ -23,7 +23,8 @@ def _report(context: Context) -> int:
     if console.format == "json":
         console.document("report", ok=True, items=[_facts(app)])
     else:
-        console.line(app.bugreport(ask_broker=True))
+        text = app.celery_report() if console.format == "celery" else None
+        console.line(text or app.bugreport(ask_broker=True))
     return OK
 
 
@@ -41,6 +42,6 @@ def _facts(app: App) -> dict[str, Any]:
 command = Command(
     "report",
     callback=_report,
-    help="Show versions, platform, broker and settings, passwords masked, for a bug report.",
+    help="Show versions, platform, broker and settings, for a bug report; no passwords.",
     examples=("taskctl -A proj report", "taskctl -A proj report -o json"),
 )

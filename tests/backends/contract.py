@@ -58,6 +58,15 @@ class BackendContract:
     def backend(self, open: OpenBackend) -> Backend:
         return open()
 
+    def test_ids_are_found_by_how_they_begin(self, backend: Backend) -> None:
+        backend.store([meta(name) for name in ("abc1", "abc2", "ABC3", "a_c4", "a*c5")])
+
+        assert sorted(backend.find("abc")) == ["abc1", "abc2"]
+        assert backend.find("a*") == ["a*c5"]
+        assert backend.find("a_") == ["a_c4"]
+        assert len(backend.find("a", limit=2)) == 2
+        assert backend.find("x") == []
+
     # --- store and load ---------------------------------------------------------------------
 
     def test_what_was_stored_is_loaded_as_the_same_bytes(self, backend: Backend) -> None:

@@ -6,7 +6,7 @@ from ..support.shell import Shell
 
 
 def test_a_report_names_versions_broker_and_settings(shell: Shell) -> None:
-    said = shell.proj("report", TASKCTL_RESULT_BACKEND="redis://:hunter2@h/1")
+    said = shell.proj("report", "-o", "table", TASKCTL_RESULT_BACKEND="redis://:hunter2@h/1")
 
     assert said.code == 0
     lines = said.out.splitlines()
@@ -30,7 +30,7 @@ def test_the_version_of_a_redis_server_is_told(shell: Shell, redis_url: str) -> 
 
 
 def test_a_broker_that_is_away_is_part_of_the_report(shell: Shell) -> None:
-    said = shell.proj("-b", "redis://:hunter2@127.0.0.1:1/0", "report")
+    said = shell.proj("-b", "redis://:hunter2@127.0.0.1:1/0", "report", "-o", "table")
 
     assert said.code == 0
     assert "broker:redis://:********@127.0.0.1:1/0 (NOT reachable: " in said.out
@@ -44,3 +44,15 @@ def test_an_app_that_cannot_be_imported_is_an_error_of_two_lines(shell: Shell) -
 
     assert (said.code, said.out) == (2, "")
     assert "proj/celery.py:1" in said.err
+
+
+def test_in_a_pipe_the_layout_is_celerys(shell: Shell) -> None:
+    said = shell.proj("-b", "redis://:hunter2@127.0.0.1:1/0", "report")
+
+    lines = said.out.splitlines()
+    assert [line[:12] for line in lines[:8]] == [
+        "", "software -> ", "            ", "platform -> ", "            ", "loader   -> ",
+        "settings -> ", "",
+    ]  # fmt: skip
+    assert lines[6] == "settings -> transport:redis results:disabled"
+    assert (said.code, said.err) == (0, "")
