@@ -19,6 +19,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"taskctl {__version__}")
         return 0
+    if words[:1] == ["probe"]:
+        # Asked so often that it gets an answer without what the other commands need.
+        from .probing import quick
+
+        if (code := quick(words)) is not None:
+            return code
     if argv is None:
         hide_secrets()
     # The rest of the program needs click, which this one question should not wait for.
