@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -14,6 +15,15 @@ from .support.servers import RedisServer
 
 #: Databases 60 to 63 belong to servers and nodes that stand for a whole module.
 _databases = itertools.cycle(range(60))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Health files and pidfiles of whatever tests start go here, and not to the host's own."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TASKCTL_RUN_DIR", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
