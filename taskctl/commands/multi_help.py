@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from taskctl.multi.grammar import OWN_OPTIONS
+from taskctl.multi.grammar import OWN_OPTIONS, OwnOption
 
 _INTRO = """\
 Usage: taskctl [GLOBAL] multi COMMAND [NAMES | N] [OPTIONS] [-- ARGS]
@@ -16,11 +16,11 @@ Usage: taskctl [GLOBAL] multi COMMAND [NAMES | N] [OPTIONS] [-- ARGS]
 
 Commands:
   start     start nodes, wait until each is ready
-  stop      tell nodes to stop; stopwait (or stop --wait) waits until they are down
+  stop      tell nodes to stop; stopwait (stop --wait) sees them go
   restart   stop nodes and start each as soon as it is down; names are enough
   kill      kill nodes at once
   status    how each node is; exit 0 all ready, 3 some, 69 none
-  logs      the last lines of each log; -f follows, -n N lines
+  logs      the last lines of the logs; -f follows, -n N lines, --since T
   forget    drop the record of nodes
   show      the command line of each node
   names     the full names
@@ -28,24 +28,49 @@ Commands:
   get       the arguments of one node: multi get w1 w1 w2
   help      this text
 
-Names: a number N stands for celery1 ... celeryN; else each word is a name. `x` becomes
-  x@HOST; a name with @ is taken as it is (%h host, %n its first label, %d domain).
-  stop, restart, status and logs without names mean all nodes on record.
+Names:
+  A number N stands for celery1 ... celeryN; else each word is a name. `x`
+  becomes x@HOST; a name with @ is taken as it is (%h host, %n its first label,
+  %d domain).
+  Without names stop, restart, status and logs mean all nodes on record.
 
-Options that are not multi's own go to each node. For some nodes only: -c:1 10, -Q:1-3 a,b,
-  -l:foo,bar DEBUG; numbers are positions, ranges go with a number of nodes. What stands
-  after -- goes to each node as it is.
+Options of nodes:
+  What is not listed below goes to each node: see taskctl worker --help. To
+  some nodes only: -c:1 10, -Q:1-3 a,b, -l:foo,bar DEBUG; numbers are positions,
+  ranges go with a number of nodes. What stands after -- goes to each node as it
+  is.
 
-Templates (--pidfile, --logfile): %n short name, %h and %p full name, %d host,
-  %i and %I number of the child (left to the worker), %% percent.
+Templates (--pidfile, --logfile, --statedb, --schedule, --health-file):
+  %n short name, %h and %p full name, %d host, %i and %I number of the child
+  (left to the worker), %% percent.
 """
+#: Headings, and which options stand below each.
+_GROUPS = (
+    ("Naming", ("--hostname", "--prefix", "--suffix", "--range-prefix")),
+    ("What is run", ("--cmd", "--append")),
+    ("Starting (start, restart)", ("--parallel", "--ready-timeout", "--no-wait")),
+    ("Stopping (stop, stopwait, restart)", ("--signal", "--wait", "--timeout", "--then-kill")),
+    ("Restarting", ("--rolling", "--max-down")),
+    ("Killing", ("--dry-run", "--yes")),
+    ("Logs", ("--follow", "--lines", "--since")),
+    ("Status", ("--watch", "--where", "--sort", "--fields", "--no-header")),
+    ("Showing (show, get)", ("--no-censor",)),
+    ("Output", ("--output", "--json", "--quiet", "--verbose", "--nosplash", "--help")),
+)  # fmt: skip
 
 
 def help_lines() -> Iterator[str]:
-    """Return the help, line by line, at most 100 columns wide."""
+    """Return the help, line by line, at most 80 columns wide."""
     yield from _INTRO.splitlines()
-    yield ""
-    yield "Options of multi:"
-    for option in OWN_OPTIONS:
-        names = ", ".join(option.names) + (f" {option.metavar}" if option.takes_value else "")
-        yield f"  {names:<24}  {option.help}"
+    options = {option.name: option for option in OWN_OPTIONS}
+    for heading, names in _GROUPS:
+        yield ""
+        yield f"{heading}:"
+        for name in names:
+            yield _option_line(options.pop(name))
+    assert not options, f"without a heading: {', '.join(options)}"
+
+
+def _option_line(option: OwnOption) -> str:
+    names = ", ".join(option.names) + (f" {option.metavar}" if option.takes_value else "")
+    return f"  {names:<22}  {option.help}"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import json
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from taskctl.core.redact import mask_text
+from taskctl.console import FORMATS, Console
+from taskctl.context import Context
+from taskctl.core.redact import mask, mask_text
 from taskctl.core.version import __version__
-from taskctl.multi.grammar import Line, UsageError
+from taskctl.failures import CANT_CREATE, FAILED, NOT_ALLOWED, OK, TIMED_OUT
+from taskctl.multi.grammar import Line
 from taskctl.multi.report import Report
-from taskctl.views.multi import FORMATS, Screen
+from taskctl.selection import Selection
+from taskctl.views.multi import Screen
 
-OK, FAILED, USAGE, PARTIAL = 0, 1, 2, 3
-UNAVAILABLE, CANT_CREATE, TRY_LATER, NOT_ALLOWED, TIMED_OUT = 69, 73, 75, 77, 124
+_TABLES = ("table", "wide")
+#: What commands can be drawn in that Celery does not have.
+_OURS = tuple(name for name in FORMATS if name != "celery")
 
 
 class Tally:
@@ -34,6 +40,10 @@ class Tally:
             report = replace(report, note=f"{report.node} runs already, pid {report.pid}")
         self.last[report.node] = report
         self.screen.tell(report.facts())
+
+    def waiting(self, reports: Callable[[], list[Report]]) -> None:
+        """Draw for whom we wait."""
+        self.screen.waiting(lambda: [report.facts() for report in reports()])
 
     def count(self, *states: str) -> int:
         """Return how many nodes are in one of these states by now."""
@@ -59,60 +69,82 @@ class Tally:
         return FAILED
 
 
-def screen_for(
-    line: Line, names: Sequence[str], warnings: Sequence[str], piped: str = "celery"
-) -> Screen:
-    """Return the screen a line asks for; `piped` is the format where stdout is no terminal.
+def take_options(line: Line, context: Context) -> None:
+    """Let the context know what the line says of output and questions."""
+    for name in ("--output", "--json", "--quiet", "--yes"):
+        if name in line.own:
+            context.put(name[2:], line.own[name] or True)
+    for setting in line.settings:
+        if setting.option.name == "--color":
+            context.put("color", setting.value)
+        elif setting.option.name == "--no-color":
+            context.put("no_color", True)
 
-    Raises UsageError for a format that does not exist.
+
+def screen_for(
+    line: Line, context: Context, names: Sequence[str], warnings: Sequence[str]
+) -> Screen:
+    """Return the screen for a command that does something to nodes.
+
+    Raises CommandError for a format that does not exist.
     """
-    chosen = line.own.get("--output") or os.environ.get("TASKCTL_OUTPUT")
-    if "--json" in line.own:
-        chosen = "json"
-    if chosen is None:
-        chosen = "table" if sys.stdout.isatty() else piped
-    if chosen not in FORMATS:
-        raise UsageError(f"-o {chosen}: choose from {', '.join(FORMATS)}")
-    if chosen == "celery" and line.command == "status":
-        raise UsageError("-o celery: Celery has no multi status; choose another format")
-    warn(line, warnings)
+    console = context.console(piped="celery")
+    warn(context, warnings)
     return Screen(
         line.command,
-        chosen,
-        colour=_coloured(line),
-        quiet=is_quiet(line),
+        console.format,
+        colour=console.colour,
+        quiet=console.quiet,
         splash="" if "--nosplash" in line.own else f"taskctl multi v{__version__}",
         width=max((len(name) for name in names), default=0),
+        columns=console.width() if console.format == "table" else None,
+        timeout=line.number("--timeout", 0.0) or None,
+        live=console.format in _TABLES and sys.stdout.isatty() and sys.stderr.isatty(),
     )
 
 
-def _coloured(line: Line) -> bool:
-    """Colour order: options, TASKCTL_COLOR, NO_COLOR, FORCE_COLOR, TERM, a terminal."""
-    when = os.environ.get("TASKCTL_COLOR", "auto")
-    for setting in line.settings:
-        if setting.option.name == "--color":
-            when = str(setting.value).lower()
-        elif setting.option.name == "--no-color":
-            when = "never"
-    if when in ("always", "never"):
-        return when == "always"
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return os.environ.get("TERM") != "dumb" and sys.stdout.isatty()
+def console_for(line: Line, context: Context, piped: str = "plain") -> Console:
+    """Return the console for a command that only looks.
+
+    Raises CommandError for a format that does not exist here.
+    """
+    fields = line.own.get("--fields") or ""
+    selection = Selection(
+        where=line.own.get("--where"),
+        sort=line.own.get("--sort"),
+        fields=tuple(name.strip() for name in fields.split(",") if name.strip()),
+        header="--no-header" not in line.own,
+    )
+    return context.console(piped=piped, formats=_OURS, selection=selection)
 
 
-def is_quiet(line: Line) -> bool:
-    """Return whether notes, banner and summary are unwanted."""
-    return "--quiet" in line.own or bool(os.environ.get("TASKCTL_QUIET"))
+def list_words(
+    line: Line, context: Context, items: Sequence[Mapping[str, object]], key: str
+) -> None:
+    """Print a word for each node; `key` is what people see, the rest is in JSON only."""
+    console = context.console(piped="celery")
+    if console.format == "json":
+        console.document(f"multi.{line.command}", ok=True, items=items)
+    for item in items if console.format != "json" else ():
+        text = json.dumps(item, ensure_ascii=False) if console.format == "jsonl" else item[key]
+        console.line(str(text))
 
 
-def warn(line: Line, warnings: Sequence[str]) -> None:
+def warn(context: Context, warnings: Sequence[str]) -> None:
     """Say what was left out of account."""
-    if not is_quiet(line):
+    if not context.quiet:
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
+
+
+def shell_line(line: Line, argv: Sequence[str]) -> str:
+    """Return a command line quoted for a shell, without secrets unless they are asked for."""
+    return shlex.join(argv if "--no-censor" in line.own else mask(list(argv)))
+
+
+def plural(things: Sequence[object]) -> str:
+    """Return `1 node` or `3 nodes`."""
+    return f"{len(things)} node" if len(things) == 1 else f"{len(things)} nodes"
 
 
 def _masked(lines: Sequence[str]) -> list[str]:

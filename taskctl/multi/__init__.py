@@ -6,6 +6,8 @@
     boot      one node on its way from spawned to ready
     fleet     start, stop and restart of many at once, as reports
     report    what became of one node
+    doing     what a node says of itself, in its health file
+    logs      the ends of several logs, by time; their growth
 
 Nothing here imports an app, a broker or click: the nodes are processes, and this room starts,
 signals and looks at processes.

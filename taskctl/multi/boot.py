@@ -114,11 +114,12 @@ class Boot:
         return self._end("failed", exit_code=self._exit_code({}), error=how, last_words=words)
 
     def _exit_code(self, report: Mapping[str, object]) -> int | None:
+        # What it said before the end counts: on a full disk Python itself ends otherwise.
+        reported = report.get("exit")
+        if isinstance(reported, int):
+            return reported
         code = self.process.returncode
-        if code is None:
-            reported = report.get("exit")
-            return reported if isinstance(reported, int) else None
-        return code if code >= 0 else 128 - code
+        return code if code is None or code >= 0 else 128 - code
 
     def _end(self, state: str, **facts: object) -> Report:
         os.close(self._pipe)

@@ -22,6 +22,8 @@ _EVERY = 0.02
 _KILL_TIMEOUT = 5.0
 
 Tell = Callable[[Report], None]
+#: Told that we wait; calls what it is given to learn for whom, if it wants to know.
+Waiting = Callable[[Callable[[], list[Report]]], None]
 
 
 def start(nodes: Sequence[Node], starter: Starter, tell: Tell) -> None:
@@ -45,17 +47,16 @@ def stop(
     tell: Tell,
     *,
     wait: bool,
-    waiting: Callable[[Sequence[int]], None] = lambda _: None,
+    waiting: Waiting = lambda _: None,
 ) -> None:
     """Signal nodes, in their order; with `wait`, see each go, and tell that too.
 
-    `waiting` is told once for which pids.
+    `waiting` is told again and again for whom we wait.
     """
     for target in targets:
         tell(stopper.tell(target))
-    if wait and not stopper.idle:
-        waiting(stopper.pids)
     while wait and not stopper.idle:
+        waiting(stopper.waited)
         for report in stopper.turn():
             tell(report)
         if not stopper.idle:
@@ -90,11 +91,13 @@ class Restart:
         tell: Tell,
         *,
         max_down: int | None = None,
+        waiting: Waiting = lambda _: None,
     ) -> None:
         self.stopper = stopper
         self.starter = starter
         self.tell = tell
         self.max_down = max_down
+        self.waiting = waiting
         self._ahead = deque(renewals)
         self._down: dict[str, Renewal] = {}
 
@@ -103,10 +106,13 @@ class Restart:
         while self._ahead or self._down:
             while self._ahead and (self.max_down is None or len(self._down) < self.max_down):
                 self._begin(self._ahead.popleft())
+            if not self.stopper.idle:
+                self.waiting(self.stopper.waited)
             for report in self.stopper.turn():
                 if report.failed:
                     self._finish(report)
                 else:
+                    self.tell(report)
                     self._start(report.node, report.old_pid)
             for report in self.starter.turn():
                 self._finish(report)

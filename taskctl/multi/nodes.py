@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from taskctl.commands.worker_options import GLOBAL_OPTIONS
 from taskctl.core.errors import ImproperlyConfigured, TemplateError
+from taskctl.core.health import default_health_file
 from taskctl.core.places import log_folder, run_folder
 from taskctl.core.privileges import owner
 from taskctl.core.templates import (
@@ -55,6 +56,7 @@ class Node:
     argv: tuple[str, ...]
     pidfile: str
     logfile: str
+    healthfile: str
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -164,7 +166,7 @@ def build(name: str, spec: Spec, env: Mapping[str, str] | None = None) -> Node:
             options[_name(spelling)] = spelling, _expand_value(name, spec.cwd, spelling, value)
         # The worker expands -n and its paths once more, so they are written for that.
         options["--hostname"] = "-n", escape(name)
-        for option, value in _defaults().items():
+        for option, value in _defaults(env or {}).items():
             if option not in options:
                 options[option] = option, _expand_value(name, spec.cwd, option, value)
         append = spec.append
@@ -173,20 +175,31 @@ def build(name: str, spec: Spec, env: Mapping[str, str] | None = None) -> Node:
         pidfile, logfile = (
             _final_path(name, spec.cwd, options, option) for option in ("--pidfile", "--logfile")
         )
+        healthfile = default_health_file(name)
+        if "--health-file" in options:
+            healthfile = _final_path(name, spec.cwd, options, "--health-file")
         owner(options.get("--uid", _ABSENT)[1], options.get("--gid", _ABSENT)[1])
     except (TemplateError, ImproperlyConfigured) as exc:
         raise UsageError(str(exc)) from exc
     rest = [*spec.rest, *([] if append is None else [append])]
     argv = _command_line(spec.command, options, rest)
-    return Node(name, spec, argv, pidfile, logfile, env or {})
+    return Node(name, spec, argv, pidfile, logfile, healthfile, env or {})
 
 
-def _defaults() -> dict[str, str]:
+def _defaults(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the options nobody gave; a node on record stays in the folders it was given."""
+    run = _folder_of_then(env, "TASKCTL_RUN_DIR") or run_folder()
+    log = _folder_of_then(env, "TASKCTL_LOG_DIR") or log_folder()
     return {
-        "--pidfile": os.path.join(escape(run_folder()), "%n.pid"),
-        "--logfile": os.path.join(escape(log_folder()), "%n%I.log"),
+        "--pidfile": os.path.join(escape(run), "%n.pid"),
+        "--logfile": os.path.join(escape(log), "%n%I.log"),
         "--executable": sys.executable,
     }
+
+
+def _folder_of_then(env: Mapping[str, str], variable: str) -> str | None:
+    value = None if variable in os.environ else env.get(variable)
+    return value and os.path.abspath(os.path.expanduser(value))
 
 
 def _expand_value(name: str, cwd: str, spelling: str, value: str | None) -> str | None:
@@ -207,9 +220,15 @@ def _expand_value(name: str, cwd: str, spelling: str, value: str | None) -> str 
 
 def _final_path(name: str, cwd: str, options: Options, option: str) -> str:
     """Return where the worker's own file will be: expanded as it will expand it."""
-    folder = options.get("--workdir", _ABSENT)[1] or cwd
+    folder = options.get("--workdir", _ABSENT)[1] or _workdir(cwd)
     value = options[option][1] or ""
     return os.path.join(folder, expand_path(value, worker_letters(name), option=option))
+
+
+def _workdir(cwd: str) -> str:
+    """Return the folder the worker will change to if no option tells it."""
+    value = os.environ.get("TASKCTL_WORKDIR") or os.environ.get("CELERY_WORKDIR") or ""
+    return os.path.join(cwd, os.path.expanduser(value)) if value else cwd
 
 
 def _command_line(command: Sequence[str], options: Options, rest: Sequence[str]) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ class Record:
     born: str | None = None
     started_at: float | None = None
     queues: tuple[str, ...] = ()
+    healthfile: str = ""
 
     @property
     def identity(self) -> tuple[int, str] | None:
@@ -61,7 +62,15 @@ def record_of(node: Node, environ: Mapping[str, str]) -> Record:
         for name, value in environ.items()
         if name in _KEPT or name.startswith(_KEPT_PREFIXES)
     }
-    return Record(node.name, node.spec, node.argv, node.pidfile, node.logfile, env)
+    return Record(
+        node.name,
+        node.spec,
+        node.argv,
+        node.pidfile,
+        node.logfile,
+        env,
+        healthfile=node.healthfile,
+    )
 
 
 class Records:
@@ -88,20 +97,27 @@ class Records:
             ) from exc
 
     def all(self) -> list[Record]:
-        """Return every record, by name of the node."""
+        """Return every record, by name of the node.
+
+        Raises RecordError for one that cannot be read.
+        """
+        found = [self.load(name) for name in self.names()]
+        return [record for record in found if record is not None]
+
+    def names(self) -> list[str]:
+        """Return the names of all nodes on record, also of those whose record is broken.
+
+        Raises RecordError if the folder cannot be read.
+        """
         try:
-            files = sorted(os.listdir(self.folder))
+            files = os.listdir(self.folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as exc:
             raise RecordError(f"cannot read the records in {self.folder}: {exc.strerror}") from exc
-        found = []
-        for file in files:
-            if file.endswith(".json") and not file.startswith("."):
-                record = self.load(_unquoted(file))
-                if record is not None:
-                    found.append(record)
-        return sorted(found, key=lambda record: record.name)
+        return sorted(
+            _unquoted(file) for file in files if file.endswith(".json") and not file.startswith(".")
+        )
 
     def save(self, record: Record) -> None:
         """Write a record, whole or not at all."""
@@ -179,4 +195,6 @@ def _from_json(document: Mapping[str, Any]) -> Record:
         born=document["born"],
         started_at=document["started_at"],
         queues=tuple(document["queues"]),
+        # Older records have none.
+        healthfile=document.get("healthfile", ""),
     )

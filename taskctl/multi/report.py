@@ -15,8 +15,10 @@ class Report:
 
     States: `ready`, `spawned` (nobody waited), `running` (it was already), `failed`;
     `signalled`, `down`, `stopped`, `killed`, `refused` (not ours to signal), `timeout`;
-    `held` (a rolling restart halted before it); `starting`, `stale` (as `status` sees them).
-    `seconds` is what it took, or how long it has been up. `running_tasks` is None: unknown here.
+    `held` (a rolling restart halted before it). As `status` sees them also: `starting`,
+    `unready` (it cannot take tasks now), `quiet`, `stopping`, `stuck`, `stale`, `unknown`.
+    `seconds` is what it took, or how long it has been up. `running_tasks`, and the age of the
+    oldest of them, are what the node last said in its health file; None: unknown.
     `last_words` are the last lines of its log if it died. `note` is for people.
     """
 
@@ -32,6 +34,7 @@ class Report:
     error: str | None = None
     signal: str | None = None
     queues: list[str] = field(default_factory=list)
+    oldest_seconds: float | None = None
     last_words: list[str] = field(default_factory=list)
     note: str | None = None
 
@@ -40,11 +43,13 @@ class Report:
         return self.state in FAILURES
 
     def facts(self) -> dict[str, Any]:
-        """Return all of it as plain data; `node` to `queues` are the keys of the JSON document.
+        """Return all of it as plain data.
 
-        They change only with a major version.
+        `node` to `oldest_seconds` are keys of the JSON document: they change with a major
+        version only.
         """
         facts = asdict(self)
-        if self.seconds is not None:
-            facts["seconds"] = round(self.seconds, 3)
+        for key in ("seconds", "oldest_seconds"):
+            if facts[key] is not None:
+                facts[key] = round(facts[key], 3)
         return facts

@@ -8,7 +8,7 @@ from dataclasses import replace
 from .fleet import Renewal
 from .grammar import Line, UsageError
 from .nodes import Node, Spec, build, is_count, node_names, overlay, settings_by_node, spec_of
-from .records import Record, Records
+from .records import Record, RecordError, Records
 from .stopper import Target
 
 #: Options of multi that decide names; with one of them a name means just that.
@@ -27,10 +27,13 @@ def nodes_to_start(line: Line, words: Sequence[str]) -> tuple[list[Node], list[s
     return [build(name, spec_of(line, settings[name])) for name in names], warnings
 
 
-def targets(line: Line, records: Records) -> tuple[list[Target], list[str]]:
+def targets(
+    line: Line, records: Records, *, lenient: bool = False
+) -> tuple[list[Target], list[str]]:
     """Return the nodes to stop or look at, and warnings.
 
     Without names: all on record. A pidfile given now is believed before the recorded one.
+    A record that cannot be read is the `trouble` of its target if `lenient`.
 
     Raises UsageError, and RecordError for a record that cannot be read.
     """
@@ -38,14 +41,25 @@ def targets(line: Line, records: Records) -> tuple[list[Target], list[str]]:
     settings, warnings = settings_by_node(line, words, names)
     found = []
     for name in names:
-        record = records.load(name)
+        record, trouble = None, None
+        try:
+            record = records.load(name)
+        except RecordError as exc:
+            if not lenient:
+                raise
+            trouble = str(exc)
         node = build(name, spec_of(line, settings[name]))
         given = {setting.option.name for setting in settings[name]}
-        pidfile, logfile = node.pidfile, node.logfile
+        files = (node.pidfile, node.logfile, node.healthfile)
         if record is not None:
-            pidfile = node.pidfile if "--pidfile" in given else record.pidfile
-            logfile = node.logfile if "--logfile" in given else record.logfile
-        found.append(Target(name, pidfile, logfile, record))
+            files = (
+                node.pidfile if "--pidfile" in given else record.pidfile,
+                node.logfile if "--logfile" in given else record.logfile,
+                record.healthfile
+                if record.healthfile and "--health-file" not in given
+                else node.healthfile,
+            )
+        found.append(Target(name, *files, record=record, trouble=trouble))
     return found, warnings
 
 
@@ -92,7 +106,7 @@ def _where_it_is(target: Target) -> Target:
 def _names(line: Line, records: Records) -> tuple[list[str], list[str]]:
     """Return full names, and the words they come from."""
     if not line.words:
-        names = [record.name for record in records.all()]
+        names = records.names()
         if not names:
             raise UsageError(
                 f"no node on record, so multi {line.command} wants names",
@@ -112,9 +126,10 @@ def _typed(line: Line, names: list[str]) -> list[str]:
 
 def _on_record(name: str, word: str, records: Records) -> str:
     """Return the name on record that a short one stands for, whatever its host part."""
-    if "@" in word or records.load(name) is not None:
+    recorded = records.names()
+    if "@" in word or name in recorded:
         return name
-    same = [record.name for record in records.all() if record.name.partition("@")[0] == word]
+    same = [one for one in recorded if one.partition("@")[0] == word]
     if len(same) > 1:
         raise UsageError(f"{word} stands for several nodes: {', '.join(same)}; give the full name")
     return same[0] if same else name

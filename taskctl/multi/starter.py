@@ -67,7 +67,7 @@ class Starter:
 
     def _spawn(self, node: Node, old_pid: int | None) -> Report | None:
         """Spawn a node; a report if there is no more to wait for."""
-        target = Target(node.name, node.pidfile, node.logfile)
+        target = Target(node.name, node.pidfile, node.logfile, node.healthfile)
         note = None
         try:
             found = target.look()

@@ -10,18 +10,24 @@ from taskctl.core.errors import PidfileError
 from taskctl.core.pidfile import LivePid, Stale, read_pid, remove_stale
 from taskctl.core.process import age, is_alive, send_signal
 
+from .doing import Doing, doing
 from .records import Record
 from .report import Report
 
 
 @dataclass(frozen=True)
 class Target:
-    """A node to look for: its name, where its pidfile is, and what was recorded of it."""
+    """A node to look for: its name, where its files are, and what was recorded of it.
+
+    `trouble`: why its record cannot be read.
+    """
 
     name: str
     pidfile: str
     logfile: str
+    healthfile: str
     record: Record | None = None
+    trouble: str | None = None
 
     def look(self) -> LivePid | Stale | None:
         """Return who stands behind the pidfile; change nothing.
@@ -54,12 +60,46 @@ def status(target: Target) -> Report:
     except PidfileError as exc:
         return target.report("unknown", error=str(exc))
     if isinstance(found, LivePid):
-        queues = list(target.record.queues) if target.record and found.ready else []
-        state = "ready" if found.ready else "starting"
-        return target.report(state, pid=found.pid, seconds=age(found.pid), queues=queues)
+        said = doing(target.healthfile, found.pid)
+        state, note = _state(found, said)
+        recorded = target.record.queues if target.record and found.ready else ()
+        return target.report(
+            state,
+            pid=found.pid,
+            seconds=age(found.pid),
+            queues=list(said.queues or recorded),
+            note=note and f"{target.name}: {note}",
+            error=target.trouble,
+            **_work(said),
+        )
+    if target.trouble:
+        return target.report("unknown", error=target.trouble)
     if isinstance(found, Stale):
         return target.report("stale", note=f"stale pidfile {target.pidfile}: {found.why}")
     return target.report("down")
+
+
+def _state(live: LivePid, said: Doing) -> tuple[str, str | None]:
+    """Return the state of a live process, and the reason if it is not ready.
+
+    The lock of the pidfile says that it was ready once, the health file that it still is.
+    """
+    verdict = said.verdict
+    if not live.ready:
+        return "starting", None
+    if verdict is None or verdict.health is None:
+        return "ready", None
+    reasons = "; ".join(verdict.reasons) or None
+    if not verdict.live:
+        return "stuck", reasons
+    if verdict.ready:
+        return "ready", None
+    state = verdict.health.facts.get("state")
+    return (str(state) if state in ("stopping", "quiet", "stuck") else "unready"), reasons
+
+
+def _work(said: Doing) -> dict[str, float | None]:
+    return {"running_tasks": said.running_tasks, "oldest_seconds": said.oldest_seconds}
 
 
 @dataclass
@@ -93,6 +133,22 @@ class Stopper:
         """The processes that are watched."""
         return [going.live.pid for going in self._going]
 
+    def waited(self) -> list[Report]:
+        """Return how each is that was told to end and has not: state `stopping`.
+
+        `seconds` is how long it was waited for.
+        """
+        now = time.monotonic()
+        return [
+            going.target.report(
+                "stopping",
+                pid=going.live.pid,
+                seconds=now - going.since,
+                **_work(doing(going.target.healthfile, going.live.pid)),
+            )
+            for going in self._going
+        ]
+
     def tell(self, target: Target) -> Report:
         """Signal a node; from now on `turn` watches it. Its report says what was done.
 
@@ -105,6 +161,7 @@ class Stopper:
                 return target.report("down", note=note)
         except PidfileError as exc:
             return target.report("failed", exit_code=73, error=str(exc))
+        said = doing(target.healthfile, found.pid)
         try:
             if not send_signal(found.pid, found.born, self.number):
                 return target.report("down", old_pid=found.pid)
@@ -116,7 +173,9 @@ class Stopper:
         self._going.append(
             _Going(target, found, now, deadline, killed=self.number == signal.SIGKILL)
         )
-        return target.report("signalled", pid=found.pid, signal=signal_name(self.number))
+        return target.report(
+            "signalled", pid=found.pid, signal=signal_name(self.number), **_work(said)
+        )
 
     def turn(self) -> list[Report]:
         """Look at each once; return those that are gone (`stopped`, `killed`) or `timeout`."""

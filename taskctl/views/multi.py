@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-FORMATS = ("table", "wide", "plain", "name", "json", "jsonl", "celery")
+from taskctl.tables import shorten, up, width_of
+
+from .multi_celery import celery_lines, waiting_line
+from .multi_live import Live
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34"}
 _STATE_COLOURS = {
@@ -25,17 +28,31 @@ _STATE_COLOURS = {
     "timeout": "red",
     "killed": "yellow",
     "held": "yellow",
-    "stale": "yellow",
-    "starting": "yellow",
 }
-_PLAIN = ("node", "state", "pid", "old_pid", "exit_code", "seconds", "pidfile", "logfile", "error")
+_PLAIN = (
+    "node",
+    "state",
+    "pid",
+    "old_pid",
+    "exit_code",
+    "seconds",
+    "running_tasks",
+    "pidfile",
+    "logfile",
+    "error",
+)
 _GOOD = frozenset({"ready", "running", "spawned", "stopped", "killed", "signalled"})
+#: Narrower than this a list of queues is left out.
+_NARROWEST = 8
+
+Report = Mapping[str, Any]
 
 
 class Screen:
     """Where the reports of one sub-command go.
 
     A report is a mapping with the keys of taskctl.multi.report, `last_words` and `note`.
+    `width`: of the widest name of a node; `columns`: of the terminal, None if there is none.
     """
 
     def __init__(
@@ -47,6 +64,9 @@ class Screen:
         quiet: bool = False,
         splash: str = "",
         width: int = 0,
+        columns: int | None = None,
+        timeout: float | None = None,
+        live: bool = False,
         out: TextIO | None = None,
         err: TextIO | None = None,
     ) -> None:
@@ -55,15 +75,22 @@ class Screen:
         self.colour = colour
         self.quiet = quiet
         self.splash = splash
-        self.width = width
+        # State and numbers need some 40 columns behind the name.
+        self.width = width if columns is None else min(width, max(_NARROWEST, columns - 40))
+        self.columns = columns
+        self.timeout = timeout
         self.out = out or sys.stdout
         self.err = err or sys.stderr
-        self.reports: dict[str, Mapping[str, Any]] = {}
+        self.reports: dict[str, Report] = {}
+        self.live = Live(self.err) if live else None
         self._said: set[str] = set()
+        self._going: dict[str, Report] = {}
 
-    def tell(self, report: Mapping[str, Any]) -> None:
+    def tell(self, report: Report) -> None:
         """Take in a report, and draw it if this format draws as things happen."""
         self.reports[report["node"]] = report
+        if self.live is not None:
+            self.live.clear()
         if note := report.get("note"):
             self.note(note)
         draw = getattr(self, f"_draw_{self.format}", None)
@@ -76,52 +103,51 @@ class Screen:
         if not self.quiet:
             print(f"note: {text}", file=self.err, flush=True)
 
-    def waiting(self, pids: Sequence[int]) -> None:
-        """Say for which processes we wait from now on."""
-        if self.format == "celery":
-            nodes = "node" if len(pids) == 1 else "nodes"
-            self._say(f"> Waiting for {len(pids)} {nodes} -> {', '.join(map(str, pids))}...")
+    def waiting(self, stopping: Callable[[], Sequence[Report]]) -> None:
+        """Say for whom we wait: once in Celery's words, else again and again on a terminal."""
+        if self.format == "celery" and "waiting" not in self._said:
+            self._said.add("waiting")
+            self._say(waiting_line([report["pid"] for report in stopping()]))
             self.out.flush()
+        elif self.live is not None and self.live.due():
+            self._going.update({report["node"]: report for report in stopping()})
+            self.live.draw(list(map(self._table_line, self._going.values())), self.columns)
 
     def finish(self, summary: str = "", *, ok: bool = True) -> None:
         """Write what stands at the end."""
+        if self.live is not None:
+            self.live.clear()
         if self.format == "json":
-            json.dump(self._document(ok), self.out, ensure_ascii=False, default=str)
-            self.out.write("\n")
+            self._write_document(ok)
         elif self.format in ("table", "wide") and summary and not self.quiet:
             print(summary, file=self.err, flush=True)
         self.out.flush()
 
-    def _document(self, ok: bool) -> dict[str, Any]:
-        nodes = {}
-        for name in sorted(self.reports):
-            facts = _facts(self.reports[name])
-            if facts["error"] is None:
-                nodes[name] = {"ok": facts}
-            else:
-                nodes[name] = {
-                    "error": {"code": facts["state"], "message": facts["error"], **facts}
-                }
-        at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {
+    def _write_document(self, ok: bool) -> None:
+        nodes = node_values([_facts(report) for report in self.reports.values()])
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        document = {
             "schema": f"taskctl/multi.{self.command}/1",
             "at": at,
             "ok": ok,
             "nodes": nodes,
             "missing": [],
         }
+        json.dump(document, self.out, ensure_ascii=False, default=str)
+        self.out.write("\n")
 
     # one method per format that draws as things happen
 
-    def _draw_jsonl(self, report: Mapping[str, Any]) -> None:
+    def _draw_jsonl(self, report: Report) -> None:
         print(json.dumps(_facts(report), ensure_ascii=False, default=str), file=self.out)
 
-    def _draw_name(self, report: Mapping[str, Any]) -> None:
+    def _draw_name(self, report: Report) -> None:
         if report["state"] in _GOOD and report["node"] not in self._said:
             self._said.add(report["node"])
             print(report["node"], file=self.out)
+        self._draw_reason(report)
 
-    def _draw_plain(self, report: Mapping[str, Any]) -> None:
+    def _draw_plain(self, report: Report) -> None:
         if "header" not in self._said:
             self._said.add("header")
             print("\t".join(_PLAIN), file=self.out)
@@ -129,16 +155,36 @@ class Screen:
         print("\t".join(cell.replace("\t", " ") for cell in cells), file=self.out)
         self._draw_reason(report)
 
-    def _draw_table(self, report: Mapping[str, Any]) -> None:
-        state, *details = _table_cells(self.command, report)
-        coloured = self._paint(f"{state:<8}", _STATE_COLOURS.get(report["state"], ""))
-        line = "  ".join([f"{report['node']:<{self.width}}", coloured, *details])
-        print(line.rstrip(), file=self.out, flush=True)
+    def _draw_table(self, report: Report) -> None:
+        last = self._going.pop(report["node"], None)
+        if self.command == "restart" and report["state"] == "signalled" and self.live is not None:
+            self._going[report["node"]] = report  # drawn for good when it is known how it went on
+            return
+        if self.command == "restart" and last is not None:
+            print(self._table_line(last), file=self.out)
+        if not (self.command == "restart" and report["state"] == "stopped"):
+            print(self._table_line(report), file=self.out, flush=True)
         self._draw_reason(report)
 
     _draw_wide = _draw_table
 
-    def _draw_celery(self, report: Mapping[str, Any]) -> None:
+    def _table_line(self, report: Report) -> str:
+        state, *details = _table_cells(self.command, report, self.timeout)
+        queues = ",".join(report["queues"]) if self._with_queues(report) else ""
+        name = shorten(report["node"], self.width)
+        padded = f"{state:<{8 if self.command == 'restart' else 7}}"
+        head = f"{name}{' ' * (self.width - width_of(name))}  "
+        tail = "".join(f"  {detail}" for detail in details if detail)
+        if queues and self.columns is not None:
+            room = self.columns - width_of(head + padded + tail) - 2
+            queues = shorten(queues, room) if room >= min(_NARROWEST, width_of(queues)) else ""
+        line = head + self._paint(padded, _STATE_COLOURS.get(report["state"], "")) + tail
+        return (f"{line}  {queues}" if queues else line).rstrip()
+
+    def _with_queues(self, report: Report) -> bool:
+        return report["state"] == "ready" and self.command != "restart"
+
+    def _draw_celery(self, report: Report) -> None:
         if "splash" not in self._said:
             self._said.add("splash")
             if self.splash:
@@ -147,20 +193,23 @@ class Screen:
                 self._say("> Starting nodes...")
         if report["state"] == "signalled" and self.command != "kill":
             self._say_once("> Stopping nodes...")
-        for line in _celery_lines(self.command, report):
+        for line in celery_lines(self.command, report):
             self._say(line)
         self._draw_reason(report)
 
-    def _draw_reason(self, report: Mapping[str, Any]) -> None:
+    def _draw_reason(self, report: Report) -> None:
         """Why it went wrong, below the node, on stderr."""
         if report["error"] is None:
             return
         self.out.flush()
         for line in report.get("last_words") or ():
             print(f"   | {line}", file=self.err)
-        print(f"   {report['node']}: {report['error']}", file=self.err)
-        if report["state"] == "failed" and report["logfile"]:
-            print(f"   log: {report['logfile']}", file=self.err)
+        # In a table the node stands right above.
+        whose = "" if self.format in ("table", "wide") else f"{report['node']}: "
+        print(f"   {whose}{report['error']}", file=self.err)
+        if report["state"] == "failed" and report["logfile"] and self.command != "kill":
+            short = report["node"].partition("@")[0]
+            print(f"   more: taskctl multi logs {short}", file=self.err)
         self.err.flush()
 
     def _say(self, line: str) -> None:
@@ -173,7 +222,10 @@ class Screen:
             self._say(line)
 
     def _paint(self, text: str, colour: str) -> str:
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.colour and colour else text
+        if not (self.colour and colour):
+            return text
+        word = text.rstrip()
+        return f"\x1b[{_COLOURS[colour]}m{word}\x1b[0m{text[len(word) :]}"
 
 
 def draw_lines(lines: Iterable[str], out: TextIO | None = None) -> None:
@@ -184,50 +236,45 @@ def draw_lines(lines: Iterable[str], out: TextIO | None = None) -> None:
     out.flush()
 
 
-def draw_status(reports: Sequence[Mapping[str, Any]], *, colour: bool, out: TextIO) -> None:
-    """Print the table of `multi status`."""
-    rows = [("NODE", "STATE", "PID", "UP", "QUEUES", "LOG")]
-    for report in reports:
-        rows.append(
-            (
-                report["node"],
-                report["state"],
-                str(report["pid"] or "–"),
-                _up(report["seconds"]),
-                ",".join(report["queues"]) or "–",
-                report["logfile"] or "–",
-            )
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for number, row in enumerate(rows):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        if colour and number:
-            paint = _COLOURS.get(_STATE_COLOURS.get(row[1], ""), "0")
-            cells[1] = f"\x1b[{paint}m{cells[1]}\x1b[0m"
-        print("  ".join(cells).rstrip(), file=out)
+def node_values(rows: Sequence[Report]) -> dict[str, Any]:
+    """Return the `nodes` of a document; rows are plain facts, in any order."""
+    nodes = {}
+    for facts in sorted(rows, key=lambda row: str(row["node"])):
+        if facts.get("error") is None:
+            nodes[facts["node"]] = {"ok": facts}
+        else:
+            told = {"code": facts["state"], "message": facts["error"], **facts}
+            nodes[facts["node"]] = {"error": told}
+    return nodes
 
 
-def _facts(report: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(report: Report) -> dict[str, Any]:
     return {key: value for key, value in report.items() if key not in ("last_words", "note")}
 
 
-def _table_cells(command: str, report: Mapping[str, Any]) -> list[str]:
+def _table_cells(command: str, report: Report, timeout: float | None) -> list[str]:
     """Return the state as people read it, and what belongs behind it."""
     state, pid, old, seconds = (report[key] for key in ("state", "pid", "old_pid", "seconds"))
     took = "" if seconds is None else f"{seconds:.2f} s"
     match state:
         case "ready":
             was = f", was {old}" if old else ""
-            return ["ready", took, f"pid {pid}{was}", ",".join(report["queues"])]
+            return ["ready", took, f"pid {pid}{was}"]
         case "spawned":
             return ["spawned", f"pid {pid}", "not waiting until it is ready"]
         case "running":
-            return ["running", f"pid {pid}", f"already, for {_up(seconds)}"]
+            return ["running", f"pid {pid}", f"already, for {up(seconds)}"]
         case "failed":
             code = report["exit_code"]
-            return ["FAILED", ", ".join(filter(None, [f"exit {code}" if code else "", took]))]
+            short = "" if seconds is None else f"{seconds:.1f} s"
+            return ["FAILED", ", ".join(filter(None, [f"exit {code}" if code else "", short]))]
         case "signalled":
-            return ["stopping" if command == "restart" else report["signal"], f"to {pid}"]
+            what = "stopping" if command == "restart" else f"{report['signal']} to {pid}"
+            return [what, _work(report)]
+        case "stopping":
+            limit = f" of {timeout:g} s" if timeout else ""
+            waited = f"waited {seconds or 0:.0f} s{limit}"
+            return ["stopping", "; ".join(filter(None, [_work(report), waited]))]
         case "stopped" | "killed":
             return [state, took, f"was {old}"]
         case "down":
@@ -239,45 +286,12 @@ def _table_cells(command: str, report: Mapping[str, Any]) -> list[str]:
     return [state]
 
 
-def _celery_lines(command: str, report: Mapping[str, Any]) -> list[str]:
-    """Return Celery 5.7's lines for this report."""
-    node, pid, old, state = (report[key] for key in ("node", "pid", "old_pid", "state"))
-    intro = f"> Restarting node {node}: " if command == "restart" else f"\t> {node}: "
-    match state:
-        case "ready" | "running" | "spawned":
-            return [f"{intro}OK"]
-        case "failed":
-            code = report["exit_code"] or 0
-            if code > 128:
-                return [f"{intro}* Child was terminated by signal {code - 128}", "FAILED"]
-            if code:
-                return [f"{intro}* Child terminated with exit code {code}", "FAILED"]
-            return [f"{intro}FAILED"]
-        case "signalled" if command == "kill":
-            return [f"Sending {report['signal']} to node {node} ({pid})"]
-        case "signalled":
-            return [f"\t> {node}: {report['signal']} -> {pid}"]
-        case "stopped":
-            return [] if command == "restart" else [f"\t> {node}: OK", f"> {node}: DOWN"]
-        case "down" if old:
-            return [f"Could not signal {node} ({old}): No such process", f"> {node}: DOWN"]
-        case "down":
-            return [] if command == "restart" else [f"> {node}: DOWN"]
-        case "killed":
-            return [] if command == "kill" else [f"\t> {node}: KILLED"]
-    return [f"\t> {node}: {state.upper()}"]
-
-
-def _up(seconds: float | None) -> str:
-    """Return a length of time as `8 s`, `12 m 5 s`, `3 h 12 m` or `2 d 4 h`."""
-    if seconds is None:
-        return "–"
-    whole = int(seconds)
-    for unit, size, lower, smaller in (
-        ("d", 86400, "h", 3600),
-        ("h", 3600, "m", 60),
-        ("m", 60, "s", 1),
-    ):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // smaller} {lower}"
-    return f"{whole} s"
+def _work(report: Report) -> str:
+    """Return `2 tasks running, oldest 8 s`, `idle`, or nothing if that is not known."""
+    count, oldest = report["running_tasks"], report["oldest_seconds"]
+    if count is None:
+        return ""
+    if count == 0:
+        return "idle"
+    since = "" if oldest is None else f", oldest {up(oldest)}"
+    return f"{count} task{'' if count == 1 else 's'} running{since}"

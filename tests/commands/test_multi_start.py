@@ -9,8 +9,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from taskctl.core.process import birth, is_alive
 
@@ -62,7 +60,7 @@ def test_the_last_words_of_a_dead_node_are_on_stderr(host: Host) -> None:
     assert done.err.splitlines() == [
         "   | stand-in: broken as asked, die 3",
         f"   w1@{HOST}: it ended with exit 3 before it was ready",
-        f"   log: {host.folder}/log/w1.log",
+        "   more: taskctl multi logs w1",
     ]
 
 
@@ -199,30 +197,6 @@ def test_a_record_can_be_read_by_its_owner_alone(host: Host) -> None:
     assert record["spec"]["cwd"] == str(host.folder)
 
 
-#: Any word the system can pass as an argument and one value of an option can be.
-WORDS = st.text(
-    st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=20
-)
-
-
-@settings(
-    max_examples=8,
-    deadline=None,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(WORDS, st.lists(WORDS | st.sampled_from([" ", '"', "'", "%n", "a:b", "é ß", "\\"])))
-def test_any_words_reach_the_node_as_they_were_typed(
-    host: Host, value: str, rest: list[str]
-) -> None:
-    host.start("w1", f"--include={value}", "--", *rest)
-
-    told = host.told("w1")["argv"]
-    host.multi("kill", "w1")
-    assert f"--include={value}" in told
-    assert told[len(told) - len(rest) :] == rest
-
-
 def test_show_names_expand_and_get_touch_nothing(host: Host) -> None:
     names = host.multi("names", "2")
     show = host.multi("show", "w1", "-Q", "a b", "-b", "redis://u:canary@a/0")
@@ -277,7 +251,7 @@ def test_help_lists_every_sub_command_and_option(host: Host) -> None:
     for word in ("start", "stopwait", "forget", "--ready-timeout", "%n"):
         assert word in done.out
     assert host.multi("start", "--help").out == done.out
-    assert max(map(len, done.out.splitlines())) <= 100
+    assert max(map(len, done.out.splitlines())) <= 80
 
 
 def _started(pid: int) -> float:

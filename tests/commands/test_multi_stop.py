@@ -126,7 +126,7 @@ def test_a_kill_can_be_tried_dry(host: Host) -> None:
     done = host.multi("kill", "w1", "w2", "--dry-run")
 
     assert done.code == 0
-    assert done.err == f"would kill 1 of 2 nodes: w1@{HOST}\n"
+    assert done.out == f"would kill 1 of 2 nodes\n  w1@{HOST}  pid {host.pid('w1')}\n"
     assert birth(host.pid("w1")) is not None
 
 
@@ -330,12 +330,12 @@ def test_a_table_has_one_line_for_each_step(host: Host) -> None:
     stopped = host.multi("stopwait", "w1", "-o", "table")
 
     (line,) = started.out.splitlines()
-    assert line.startswith(f"w1@{HOST}  ready     0.")
+    assert line.startswith(f"w1@{HOST}  ready    0.")
     assert line.endswith(f"s  pid {pid}  images,video")
     assert started.err == "started 1 of 1 node\n"
     first, second = stopped.out.splitlines()
-    assert first == f"w1@{HOST}  TERM      to {pid}"
-    assert second.startswith(f"w1@{HOST}  stopped   0.")
+    assert first == f"w1@{HOST}  TERM to {pid}"
+    assert second.startswith(f"w1@{HOST}  stopped  0.")
     assert stopped.err == "stopped 1 of 1 node\n"
 
 
