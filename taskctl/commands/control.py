@@ -17,7 +17,7 @@ command = make_command(
     [
         Option(
             ["--terminate"], is_flag=True, default=None, group=REMOTE,
-            help="with revoke: also kill tasks that run",
+            help="with revoke: also kill what runs",
         ),
         Option(
             ["--signal"], metavar="SIG", group=REMOTE, help="with --terminate (default: TERM)"

@@ -5,27 +5,37 @@ They are checked before anything is sent.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import json
 import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
+from taskctl.core.remote.panel import Panel
 from taskctl.core.remote.vocabulary import ALIASES, COMMANDS, Argument, Command
 from taskctl.core.settings_table import SETTINGS
 from taskctl.core.settings_types import coerce
 from taskctl.failures import usage
 
 _TRUE, _FALSE = ("1", "true", "yes", "on", "y", "t"), ("0", "false", "no", "off", "n", "f")
-#: Arguments that are options, since Celery has no place for them among the words.
-_OPTIONS = {"revoke": ("terminate", "signal")}
-_WHAT = {int: "a whole number", float: "a number of seconds", bool: "yes or no"}
+_WHAT: Mapping[Any, str] = {
+    int: "a whole number", float: "a number of seconds", bool: "yes or no",
+}  # fmt: skip
 
 
 def visible(kind: str) -> dict[str, Command]:
-    """Return the commands of a kind that people may give, by name."""
-    return {n: c for n, c in sorted(COMMANDS.items()) if c.kind == kind and not c.hidden}
+    """Return the commands of a kind that people may give, by name: ours, and those that the app
+    has registered, if it was imported."""
+    everyone = {**COMMANDS, **Panel.commands()}
+    return {n: c for n, c in sorted(everyone.items()) if c.kind == kind and not c.hidden}
+
+
+def find(kind: str, word: str) -> Command | None:
+    """Return the command of that kind a word stands for, if there is one."""
+    if (entry := Panel.find(word)) is not None and entry.command.kind == kind:
+        return entry.command
+    return visible(kind).get(ALIASES.get(word, word))
 
 
 def choose(kind: str, word: str | None) -> Command:
@@ -39,11 +49,11 @@ def choose(kind: str, word: str | None) -> Command:
             f"{kind} wants a command, got nothing; nothing was sent",
             f"choose from {', '.join(choices)}",
         )
-    found = COMMANDS.get(ALIASES.get(word, word))
-    if found is not None and found.name in choices:
+    if (found := find(kind, word)) is not None:
         return found
-    if found is not None and not found.hidden:
-        raise usage(f"{word} is no {kind} command", f"did you mean: taskctl {found.kind} {word}")
+    other = "control" if kind == "inspect" else "inspect"
+    if find(other, word) is not None:
+        raise usage(f"{word} is no {kind} command", f"did you mean: taskctl {other} {word}")
     near = difflib.get_close_matches(word, choices, 1)
     hint = f"did you mean: {near[0]}" if near else f"choose from {', '.join(choices)}"
     raise usage(f"no {kind} command {word!r}; nothing was sent", hint)
@@ -55,11 +65,8 @@ def arguments(command: Command, words: Sequence[str], options: Mapping[str, Any]
     `options` are those of the command line that only some commands know; None is not given.
     Raises CommandError naming what is wrong.
     """
-    takes = _positional(command)
-    known = _OPTIONS.get(command.name, ())
-    for name, value in options.items():
-        if value is not None and name not in known:
-            raise usage(f"--{name} goes with control revoke, not with {command.name}")
+    takes = command.positional
+    _refuse_options(command, options)
     found: dict[str, Any] = {}
     left = list(words)
     for argument in takes:
@@ -69,31 +76,35 @@ def arguments(command: Command, words: Sequence[str], options: Mapping[str, Any]
             left = []
         elif left:
             found[argument.name] = _convert(command, argument, left.pop(0))
-    if left or any(a.required and not found.get(a.name) for a in takes):
+    if left or any(a.required and found.get(a.name) in (None, []) for a in takes):
         raise _wrong_count(command, words)
     found.update({name: value for name, value in options.items() if value is not None})
     _check(command, found)
     return found
 
 
-def _positional(command: Command) -> list[Argument]:
-    options = _OPTIONS.get(command.name, ())
-    return [argument for argument in command.arguments if argument.name not in options]
+def _refuse_options(command: Command, options: Mapping[str, Any]) -> None:
+    known = {argument.name for argument in command.arguments if argument.option}
+    for name, value in options.items():
+        if value is not None and name not in known:
+            raise usage(f"--{name} goes with control revoke, not with {command.name}")
 
 
 def _convert(command: Command, argument: Argument, word: str) -> Any:
     try:
-        if argument.type is bool:
-            return _bool(word)
-        value = argument.type(word)
-    except ValueError:
+        value = _bool(word) if argument.type is bool else argument.type(word)
+    except (ValueError, TypeError) as exc:
+        wanted = _WHAT.get(argument.type, f"what {argument.type!r} takes ({exc})")
         raise usage(
-            f"{command.kind} {command.name}: {argument.name} must be {_WHAT[argument.type]}, "
+            f"{command.kind} {command.name}: {argument.name} must be {wanted}, "
             f"got {word!r}; nothing was sent",
             _example(command),
         ) from None
-    if isinstance(value, int | float) and value < 0:
-        raise usage(f"{command.name}: {argument.name} must be 0 or more, got {word}")
+    if argument.type in (int, float) and not 0 <= value < float("inf"):
+        raise usage(
+            f"{command.kind} {command.name}: {argument.name} must be 0 or more, got {word}; "
+            "nothing was sent"
+        )
     return value
 
 
@@ -104,34 +115,72 @@ def _bool(word: str) -> bool:
     return lower in _TRUE
 
 
-def _check(command: Command, found: Mapping[str, Any]) -> None:
+def _check(command: Command, found: dict[str, Any]) -> None:
     """Look at values that a node would refuse."""
-    if "rate_limit" in found:
-        try:
-            coerce(SETTINGS["task_default_rate_limit"], found["rate_limit"], text=True)
-        except ValueError as exc:
-            reason = str(exc).replace("task_default_rate_limit", "the rate")
-            raise usage(
-                f"control rate_limit: {reason}; nothing was sent", _example(command)
-            ) from exc
+    match command.name:
+        case "rate_limit":
+            _check_rate(command, found["rate_limit"])
+        case "autoscale" if found.get("min", 0) > found.get("max", float("inf")):
+            raise _refused(command, f"max {found['max']} is below min {found['min']}")
+        case "time_limit" if found.get("hard") is not None and found["soft"] > found["hard"]:
+            raise _refused(command, f"soft {found['soft']:g} is above hard {found['hard']:g}")
+        case "revoke_by_stamped_headers":
+            for text in found["headers"]:
+                if not text.partition("=")[0] or "=" not in text:
+                    raise _refused(command, f"{text!r} is no stamp: write KEY=VALUE")
+        case "election":
+            _check_election(command, found)
     if "signal" in found:
-        _check_signal(command, str(found["signal"]))
-    if command.name == "autoscale" and found.get("min", 0) > found.get("max", float("inf")):
-        raise usage(
-            f"control autoscale: max {found['max']} is below min {found['min']}; nothing was sent",
-            _example(command),
-        )
+        _check_signal(str(found["signal"]))
 
 
-def _check_signal(command: Command, word: str) -> None:
+def _check_rate(command: Command, rate: str) -> None:
+    try:
+        coerce(SETTINGS["task_default_rate_limit"], rate, text=True)
+    except ValueError as exc:
+        reason = str(exc).replace("task_default_rate_limit", "the rate")
+        raise _refused(command, reason) from exc
+
+
+def _check_election(command: Command, found: dict[str, Any]) -> None:
+    """Make a signature of what shall be done."""
+    if found["topic"] != "task":
+        raise _refused(command, f"no topic {found['topic']!r}: there is task")
+    action = found.get("action")
+    if action is None:
+        raise _refused(command, "the topic task wants an ACTION")
+    signature: Any = None
+    with contextlib.suppress(ValueError):
+        signature = json.loads(action)
+    if signature is None and action.isprintable() and "{" not in action:
+        signature = {"task": action}
+    if not isinstance(signature, dict) or not isinstance(signature.get("task"), str):
+        raise _refused(command, f"{action!r} is neither a task name nor a signature in JSON")
+    empty: dict[str, Any] = {
+        "args": [],
+        "kwargs": {},
+        "options": {},
+        "subtask_type": None,
+        "immutable": False,
+    }
+    found["action"] = {**empty, **signature}
+
+
+def _check_signal(word: str) -> None:
     name = "SIG" + word.upper().removeprefix("SIG")
     numbers = {str(int(number)) for number in signal.Signals}
     if word not in numbers and name not in signal.Signals.__members__:
         raise usage(f"no signal {word!r}: write TERM, KILL, USR1 or a number; nothing was sent")
 
 
+def _refused(command: Command, reason: str) -> Exception:
+    return usage(
+        f"{command.kind} {command.name}: {reason}; nothing was sent", _example(command)
+    )  # fmt: skip
+
+
 def _wrong_count(command: Command, words: Sequence[str]) -> Exception:
-    wanted = usage_words(command) or "no arguments"
+    wanted = command.words() or "no arguments"
     got = " ".join(words) or "nothing"
     return usage(
         f"{command.kind} {command.name} wants {wanted}, got {got}; nothing was sent",
@@ -139,65 +188,5 @@ def _wrong_count(command: Command, words: Sequence[str]) -> Exception:
     )
 
 
-def usage_words(command: Command) -> str:
-    """Return the arguments of a command as usage lines show them."""
-    words = []
-    for argument in _positional(command):
-        word = argument.name.upper() + ("..." if argument.variadic else "")
-        words.append(word if argument.required else f"[{word}]")
-    return " ".join(words)
-
-
 def _example(command: Command) -> str:
     return f"example: {command.example}" if command.example else ""
-
-
-# -- help
-
-
-def list_text(kind: str) -> str:
-    """Return what `--list` prints."""
-    formatter = click.HelpFormatter(max_width=80)
-    with formatter.section(f"{kind.capitalize()} Commands"):
-        formatter.write_dl(
-            [(f"{c.name} {usage_words(c)}".rstrip(), c.help) for c in visible(kind).values()]
-        )
-    return formatter.getvalue()
-
-
-def help_text(command: Command) -> str:
-    """Return the help of one command."""
-    formatter = click.HelpFormatter(max_width=80)
-    formatter.write_usage(f"taskctl {command.kind}", f"{command.name} {usage_words(command)}")
-    formatter.write_paragraph()
-    with formatter.indentation():
-        formatter.write_text(f"{command.help}.")
-    if command.example:
-        formatter.write_paragraph()
-        formatter.write(f"  $ {command.example}\n")
-    if takes := _positional(command):
-        with formatter.section("Arguments"):
-            formatter.write_dl([(a.name.upper(), _argument_help(a)) for a in takes])
-    formatter.write_paragraph()
-    formatter.write_text(f"Options: see taskctl {command.kind} --help.")
-    return formatter.getvalue()
-
-
-def _argument_help(argument: Argument) -> str:
-    if argument.required or argument.default in (None, False):
-        return argument.help
-    return f"{argument.help} (default: {argument.default})"
-
-
-class RemoteCommand(click.Command):
-    """`--help` behind a command of the vocabulary shows the help of that one."""
-
-    kind = ""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if any(word in ("--help", "-h") for word in args):
-            named = next((visible(self.kind)[w] for w in args if w in visible(self.kind)), None)
-            if named is not None:
-                click.echo(help_text(named), nl=False)
-                ctx.exit()
-        return super().parse_args(ctx, args)

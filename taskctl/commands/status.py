@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -12,74 +14,114 @@ from taskctl.console import Console
 from taskctl.context import Context
 from taskctl.core.remote.cluster import Answer, NodeRecord
 from taskctl.failures import OK
-from taskctl.remote import Asking, Fleet, by_name, remote_options
+from taskctl.remote import Asking, Fleet, remote_options, silence, warn_of_namesakes
+from taskctl.selection import Selection, list_options, take_selection
 from taskctl.views.celery_text import online, reply_lines
 from taskctl.views.status import COLUMNS, WIDE, summary
+from taskctl.watch import watch_option, watching
 
 #: Facts of a node's record that are shown as they are.
 _FACTS = (
     "host", "pid", "pool", "slots", "busy", "queues", "done", "failed", "oldest_seconds",
-    "uptime_seconds", "version",
+    "uptime_seconds", "version", "reasons",
 )  # fmt: skip
+#: What nobody knows of a node that is silent.
+_MOMENTARY = ("busy", "done", "failed", "oldest_seconds", "uptime_seconds", "reasons")
 
 
 @click.pass_obj
 def _status(context: Context, /, **options: Any) -> int:
-    console = context.console(piped="celery", celery_json=True)
+    every, selection = options.pop("watch"), take_selection(options)
+    piped = "celery" if selection == Selection() else "plain"
+    console = context.console(piped=piped, celery_json=True, selection=selection)
     fleet = Fleet(client_app(context), Asking(**options))
+    return watching(console, every, lambda page: _ask(page, fleet))
+
+
+def _ask(console: Console, fleet: Fleet) -> int:
     answer = fleet.ask("ping")
     code = fleet.exit_code(answer)
-    for name in answer.duplicates():
-        console.warn(f"two nodes are called {name}")
+    warn_of_namesakes(console, answer)
     if console.celery_json:
         console.json(answer.by_node())
     elif console.format == "celery":
         for line in reply_lines(answer.replies, bodies=False, quiet=console.quiet):
             console.line(line)
-        for line in () if console.quiet else online(len(answer.replies)):
+        for line in online(len(answer.by_node())):
             console.line(line)
     else:
         _draw(console, node_rows(answer, fleet.records()), answer, code)
     return code
 
 
-def node_rows(answer: Answer, records: dict[str, NodeRecord]) -> list[dict[str, Any]]:
+def node_rows(answer: Answer, records: Iterable[NodeRecord]) -> list[dict[str, Any]]:
     """Return one row per node that answered or should have, ordered by name."""
-    rows = [_row(name, records.get(name.partition("#")[0]), True) for name in by_name(answer)]
-    rows += [_row(name, records.get(name), False) for name in answer.missing]
+    known = list(records)
+    rows = [
+        _row(name, _record_of(reply.node, reply.pid, known), True)
+        for name, reply in zip(answer.names(), answer.replies, strict=True)
+    ]
+    for name, age in answer.missing.items():
+        rows.append(_row(name, _record_of(name, None, known), False, age))
     return sorted(rows, key=lambda row: str(row["node"]))
 
 
-def _row(name: str, node: NodeRecord | None, answered: bool) -> dict[str, Any]:
+def _record_of(name: str, pid: int | None, records: Sequence[NodeRecord]) -> NodeRecord | None:
+    """Return what a node said last: of several of that name the one of this pid, else the last."""
+    found = [node for node in records if node.name == name]
+    same = [node for node in found if pid is not None and node.record.get("pid") == pid]
+    return min(same or found, key=lambda node: node.age, default=None)
+
+
+def _row(
+    name: str, node: NodeRecord | None, answered: bool, age: float | None = None
+) -> dict[str, Any]:
     record = node.record if node is not None else {}
     facts = {key: record.get(key) for key in _FACTS}
-    state = record.get("state", "ok") if answered else "silent"
-    seen = None if node is None else node.age
+    state = record.get("state", "unknown") if answered else "silent"
+    seen = 0.0 if answered else age
     if not answered:
-        facts["busy"] = facts["oldest_seconds"] = facts["uptime_seconds"] = None
-    return {"node": name, "state": state, **facts, "last_seen_seconds": seen}
+        facts.update(dict.fromkeys(_MOMENTARY))
+    return {
+        "node": name, "state": state, **facts,
+        "last_seen": None if seen is None else _time(seen), "last_seen_seconds": seen,
+    }  # fmt: skip
+
+
+def _time(ago: float) -> str:
+    at = datetime.now(UTC) - timedelta(seconds=ago)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _draw(console: Console, rows: list[dict[str, Any]], answer: Answer, code: int) -> None:
     missing = list(answer.missing)
     if console.format == "json":
-        nodes = {}
-        for row in rows:
-            facts = {key: value for key, value in row.items() if key != "node"}
-            nodes[row["node"]] = {"ok": facts}
-            if row["state"] == "silent":
-                error = {"code": "silent", "message": "did not answer", **facts}
-                nodes[row["node"]] = {"error": error}
+        nodes = _documents(rows, console.selection or Selection())
         console.document("status", ok=code == OK and not missing, nodes=nodes, missing=missing)
         return
     console.rows("status", COLUMNS, rows, wide=WIDE)
-    console.summary(summary(len(answer.replies), missing))
+    for row in rows:
+        for reason in row["reasons"] or ():
+            console.summary(f"{row['node']} {row['state']}: {reason}")
+    console.summary(summary(len(answer.replies), len(missing) + answer.unnamed, silence(answer)))
+
+
+def _documents(rows: list[dict[str, Any]], selection: Selection) -> dict[str, Any]:
+    """Return the rows as the nodes of a native document."""
+    keys = list(rows[0]) if rows else []
+    selection.check_fields(keys)
+    nodes: dict[str, Any] = {}
+    for row in selection.rows(rows, keys):
+        facts = {key: value for key, value in selection.pick(row).items() if key != "node"}
+        silent = {"code": "silent", "message": "did not answer", **facts}
+        nodes[row["node"]] = {"error": silent} if row["state"] == "silent" else {"ok": facts}
+    return nodes
 
 
 command = Command(
     "status",
     callback=_status,
-    params=remote_options(),
+    params=[*remote_options(), watch_option(), *list_options()],
     help="Show one line per node.",
     examples=("taskctl -A proj status", "taskctl -A proj status --expect 4 -q"),
 )

@@ -42,7 +42,7 @@ def look(app: App, timeout: float = 1.0) -> Look:
     stats = app.shared_connection().call(lambda broker: broker.queues(), deadline=timeout)
     return Look(
         at=at,
-        nodes=node_rows(answer, records),
+        nodes=node_rows(answer, records.values()),
         queues=[_queue_row(stat, records) for stat in stats],
         active=_active(answer, at),
         answered=len(answer.replies),

@@ -1,4 +1,4 @@
-"""Tables of what nodes answered to `inspect` and `control`."""
+"""Tables of what nodes answered to `inspect`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from taskctl.console import Console
+from taskctl.console import Console, field_column
 from taskctl.core.remote.cluster import Answer
-from taskctl.remote import by_name, content, error_of
+from taskctl.remote import by_name, content, error_of, silence
+from taskctl.selection import Selection
 from taskctl.tables import Column, number, seconds, short_id
 
 from .stats import stats_lines
@@ -25,10 +26,11 @@ def _requests(value: Any) -> Rows:
     for request in value:
         began = request.get("time_start")
         yield {
+            **request,
             "task": request.get("name"),
-            "id": request.get("id"),
             "running_seconds": None if began is None else max(0.0, time.time() - began),
             "child": request.get("worker_pid"),
+            "queue": (request.get("delivery_info") or {}).get("routing_key"),
             "arguments": call_text(request.get("args"), request.get("kwargs")),
         }
 
@@ -49,6 +51,7 @@ def _queues(value: Any) -> Rows:
     for queue in value:
         exchange = queue.get("exchange") or {}
         yield {
+            **queue,
             "queue": queue.get("name"),
             "exchange": exchange.get("name"),
             "type": exchange.get("type"),
@@ -62,6 +65,11 @@ def _single(key: str) -> Callable[[Any], Rows]:
 
 def _settings(value: Any) -> Rows:
     return ({"setting": key, "value": shown} for key, shown in sorted(value.items()))
+
+
+def _whole(value: Any) -> Rows:
+    """Yield an answer that is one object as one row."""
+    yield dict(value) if isinstance(value, Mapping) else {"value": value}
 
 
 #: How each answer becomes rows, the columns behind the node's, and what `-o name` prints.
@@ -97,7 +105,7 @@ _LISTS: Mapping[str, tuple[Callable[[Any], Rows], Sequence[Column], str]] = {
         "queue",
     ),
     "clock": (
-        lambda value: iter([{"clock": value["clock"]}]),
+        _whole,
         (Column("clock", "CLOCK", number, right=True),),
         "node",
     ),
@@ -106,28 +114,90 @@ _LISTS: Mapping[str, tuple[Callable[[Any], Rows], Sequence[Column], str]] = {
         (Column("setting", "SETTING"), Column("value", "VALUE", shrinks=True)),
         "setting",
     ),
+    "memsample": (
+        lambda value: iter([{"memory": value}]),
+        (Column("memory", "MEMORY", right=True),),
+        "node",
+    ),
+    "objgraph": (_whole, (Column("filename", "FILE ON THE NODE", shrinks=True),), "filename"),
     "ping": (lambda value: iter([{"result": "ok"}]), (Column("result", "RESULT"),), "node"),
 }
+#: Answers of which people get some lines for each node.
+_BLOCKS = ("memdump", "report", "stacks", "stats")
 
 
 def draw_inspect(console: Console, method: str, answer: Answer) -> None:
     """Draw the answers to an inspect command."""
-    if console.format in ("table", "wide") and method not in _LISTS:
+    selects = console.selection not in (None, Selection())
+    if all(error_of(reply.value) is not None for reply in answer.replies):
+        _draw_errors(console, answer)
+        _sum_up(console, answer)
+        return
+    people = console.format in ("table", "wide")
+    if people and method in _BLOCKS and not selects:
         _draw_blocks(console, method, answer)
     elif method in _LISTS:
         read, columns, name = _LISTS[method]
-        empty = columns[0].key if console.format in ("table", "wide") else None
+        empty = columns[0].key if people and not selects else None
         rows = list(_rows(answer, read, empty))
-        wide = None if method == "conf" else [NODE, *(_whole(column) for column in columns)]
+        wide = None if method == "conf" else [NODE, *(_in_full(column) for column in columns)]
         console.rows(f"inspect.{method}", [NODE, *columns], rows, name=name, wide=wide)
     else:
-        rows = [{"node": n, "answer": content(value)} for n, value in by_name(answer).items()]
-        console.rows(f"inspect.{method}", [NODE, Column("answer", "ANSWER")], rows)
+        _draw_others(console, method, answer)
     _draw_errors(console, answer)
     _sum_up(console, answer)
 
 
-def _whole(column: Column) -> Column:
+def narrow(method: str, value: Any, selection: Selection | None) -> Any:
+    """Return an answer with what was asked for alone, still in the shape machines know.
+
+    Of a list its items are chosen, of an object its keys; a node that meets no condition is left
+    with nothing.
+    """
+    if selection in (None, Selection()) or error_of(value) is not None:
+        return value
+    assert selection is not None
+    inner = content(value)
+    listed = method in _LISTS and _LISTS[method][0] is not _whole and inner is not None
+    rows = list(_LISTS[method][0](inner)) if listed else list(_whole(inner))
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    if rows:
+        selection.check_fields(keys)
+    chosen: Any = [selection.pick(row) for row in selection.rows(rows, keys)] if rows else []
+    if listed and not selection.fields:
+        chosen = _originals(inner, rows, selection.rows(rows, keys)) if rows else inner
+    elif not listed:
+        chosen = chosen[0] if chosen else None
+    return {**value, "ok": chosen} if isinstance(value, dict) and "ok" in value else chosen
+
+
+def _originals(inner: Any, rows: list[dict[str, Any]], chosen: Sequence[Any]) -> Any:
+    """Return those items of an answer whose rows were chosen, in the order of these."""
+    items = list(inner.items()) if isinstance(inner, Mapping) else list(inner)
+    if isinstance(inner, Mapping) and rows and "setting" in rows[0]:
+        items.sort()
+    by_row = {id(row): item for row, item in zip(rows, items, strict=True)}
+    kept = [by_row[id(row)] for row in chosen]
+    return dict(kept) if isinstance(inner, Mapping) else kept
+
+
+def _draw_others(console: Console, method: str, answer: Answer) -> None:
+    """Draw answers of which nothing is known here, as commands of an app's own give them."""
+    rows = []
+    for node, value in by_name(answer).items():
+        inner = content(value)
+        if error_of(value) is None:
+            items = inner if isinstance(inner, list) else [inner]
+            rows += [
+                {"node": node, **(item if isinstance(item, Mapping) else {"answer": item})}
+                for item in items
+            ]
+    keys = list(dict.fromkeys(key for row in rows for key in row if key != "node")) or ["answer"]
+    columns = [NODE, *(field_column(key) for key in keys)]
+    console.rows(f"inspect.{method}", columns, rows, name="node")
+
+
+def _in_full(column: Column) -> Column:
     """Return a column that shows ids in full."""
     return Column("id", "ID") if column is _ID else column
 
@@ -158,36 +228,15 @@ def _draw_blocks(console: Console, method: str, answer: Answer) -> None:
 def _draw_errors(console: Console, answer: Answer) -> None:
     for node, value in by_name(answer).items():
         if (message := error_of(value)) is not None:
-            console.warn(f"{node}: {message}")
+            # Said in any case: without it an empty table would look like an answer.
+            console.out.flush()
+            print(f"error: {node}: {message}", file=console.err, flush=True)
 
 
 def _sum_up(console: Console, answer: Answer) -> None:
-    if answer.missing:
-        total = len(answer.replies) + len(answer.missing)
-        silent = ", ".join(answer.missing)
-        console.summary(f"{len(answer.replies)} of {total} nodes answered; silent: {silent}")
-
-
-def draw_control(console: Console, answer: Answer) -> None:
-    """Draw what each node said to a control command."""
-    rows = []
-    for node, value in by_name(answer).items():
-        message = error_of(value)
-        text = content(value) if message is None else message
-        rows.append(
-            {
-                "node": node,
-                "result": "ok" if message is None else "error",
-                "text": "" if text is None else str(text),
-            }
-        )
-    console.rows(
-        "control", [NODE, Column("result", "RESULT"), Column("text", "ANSWER", shrinks=True)], rows
-    )
-    refused = sum(row["result"] == "error" for row in rows)
-    if refused:
-        console.summary(f"{refused} of {len(rows)} node{'s' if len(rows) != 1 else ''} refused")
-    _sum_up(console, answer)
+    if silent := silence(answer):
+        total = len(answer.replies) + len(answer.missing) + answer.unnamed
+        console.summary(f"{len(answer.replies)} of {total} nodes answered; {silent}")
 
 
 def call_text(args: Any, kwargs: Any) -> str:

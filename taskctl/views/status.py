@@ -42,8 +42,8 @@ WIDE: Sequence[Column] = (
 )
 
 
-def summary(answered: int, missing: Sequence[str]) -> str:
+def summary(answered: int, missing: int, silent: str) -> str:
     """Return how many answered, and who did not."""
-    total = answered + len(missing)
+    total = answered + missing
     text = f"{answered} of {total} node{'s' if total != 1 else ''} answered"
-    return f"{text}; silent: {', '.join(missing)}" if missing else text
+    return f"{text}; {silent}" if silent else text

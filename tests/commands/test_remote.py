@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 
@@ -195,8 +196,8 @@ def test_a_running_task_is_shown_while_it_runs(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    ["active", "active_queues", "clock", "conf", "ping", "registered", "report", "reserved",
-     "revoked", "scheduled", "stats"],
+    ["active", "active_queues", "clock", "conf", "memdump", "memsample", "ping", "registered",
+     "report", "reserved", "revoked", "scheduled", "stacks", "stats"],
 )  # fmt: skip
 @pytest.mark.parametrize("format", ["table", "plain", "jsonl", "celery"])
 def test_every_question_can_be_drawn_in_every_format(
@@ -218,8 +219,10 @@ def test_stats_on_a_terminal_are_some_lines_a_node(fleet: Shell) -> None:
     assert first.startswith("w1@h  pid ")
     assert first.endswith(", prefork 2 children, prefetch 2")
     assert tasks == "  tasks   none yet"
-    assert "MiB" in memory and "s user" in cpu
-    assert broker == f"  broker  sqlite {fleet.folder}/.taskctl/queue.db"
+    assert re.fullmatch(r"  memory  \d+ MiB parent, \d+ MiB in 2 children, peak \d+ MiB", memory)
+    assert "s user" in cpu
+    where = f"  broker  sqlite {fleet.folder}/.taskctl/queue.db, connected "
+    assert broker.startswith(where) and broker.endswith(" s, 0 reconnects")
 
 
 def test_list_and_help_ask_nobody(shell: Shell) -> None:
@@ -229,7 +232,7 @@ def test_list_and_help_ask_nobody(shell: Shell) -> None:
     assert (listed.code, one.code) == (0, 0)
     assert "query_task IDS..." in listed.out
     assert "hello" not in listed.out
-    assert one.out.startswith("Usage: taskctl control rate_limit TASK_NAME RATE_LIMIT\n")
+    assert one.out.startswith("Usage: taskctl control rate_limit TASK_NAME RATE_LIMIT [OPTIONS]\n")
 
 
 # -- control
@@ -254,6 +257,12 @@ def test_list_and_help_ask_nobody(shell: Shell) -> None:
         (("revoke", "x", "--signal", "FOO"), "error: no signal 'FOO': write TERM, KILL, USR1"),
         (("shutdown", "--terminate"), "error: --terminate goes with control revoke, not with"),
         (("autoscale", "2", "5"), "error: control autoscale: max 2 is below min 5; nothing was"),
+        (("time_limit", "t", "9", "5"), "error: control time_limit: soft 9 is above hard 5; noth"),
+        (("revoke_by_stamped_headers", "x"), "error: control revoke_by_stamped_headers: 'x' is n"),
+        (("election", "1", "task"), "error: control election: the topic task wants an ACTION; no"),
+        (("election", "1", "chief", "x"), "error: control election: no topic 'chief': there is t"),
+        (("pool_restart", "maybe"), "error: control pool_restart: reload must be yes or no, got "),
+        (("pool_shrink", "-1"), "error: no option -1 in taskctl control"),
     ],
 )
 def test_arguments_are_checked_before_anything_is_sent(
@@ -274,8 +283,10 @@ def test_a_rate_limit_is_set_on_all_nodes(fleet: Shell) -> None:
         "->  w1@h: OK\n        new rate limit set successfully\n"
         "->  w2@h: OK\n        new rate limit set successfully\n"
     )
-    ok = {"ok": "rate limit disabled successfully"}
-    assert celerys.json == [{"w1@h": ok}, {"w2@h": ok}]
+    said = {"ok": "rate limit disabled successfully", "what": "proj.celery.add"}
+    assert celerys.json == [
+        {node: {**said, "old": "10/m", "new": None}} for node in ("w1@h", "w2@h")
+    ]
 
 
 def test_a_node_that_refuses_is_exit_1_with_its_words(fleet: Shell) -> None:
@@ -283,10 +294,11 @@ def test_a_node_that_refuses_is_exit_1_with_its_words(fleet: Shell) -> None:
     native = fleet.proj("control", "rate_limit", "nope", "10/m", "-o", "json")
 
     assert (table.code, native.code) == (1, 1)
-    assert table.out.splitlines()[1].split() == ["w1@h", "error", "unknown", "task"]
+    words = "unknown task 'nope'; has proj.celery.add, proj.celery.nap, proj.celery.say"
+    assert table.out.splitlines()[1] == f"w1@h  error   {words}"
     assert table.err == "2 of 2 nodes refused\n"
     assert native.json["ok"] is False
-    assert native.json["nodes"]["w1@h"] == {"error": {"code": "refused", "message": "unknown task"}}
+    assert native.json["nodes"]["w1@h"] == {"error": {"code": "refused", "message": words}}
 
 
 def test_queues_are_added_and_taken_away(fleet: Shell) -> None:
@@ -301,7 +313,10 @@ def test_queues_are_added_and_taken_away(fleet: Shell) -> None:
 def test_dry_run_says_what_would_be_sent_and_to_whom(fleet: Shell) -> None:
     said = fleet.proj("control", "shutdown", "--dry-run", "-d", "w*")
 
-    assert (said.code, said.out) == (0, "would send shutdown to 2 nodes\n  w1@h\n  w2@h\n")
+    assert (said.code, said.out) == (
+        0,
+        "would send shutdown to 2 nodes\n  w1@h  idle\n  w2@h  idle\n",
+    )
     assert len(fleet.proj("status", "-o", "name").out.split()) == 2
 
 
