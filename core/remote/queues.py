@@ -129,6 +129,11 @@ def delete_queue(connection: Connection, name: str) -> int:
     return connection.call(lambda broker: broker.delete(name), deadline=None)
 
 
+def delete_empty_queue(connection: Connection, name: str) -> bool:
+    """Delete a queue in which nothing waits or is held; return false if something does."""
+    return connection.call(lambda broker: broker.delete_empty(name))
+
+
 def queue_exists(connection: Connection, name: str) -> bool:
     """Return whether the broker knows a queue; makes none."""
     return connection.call(lambda broker: broker.exists(name))
