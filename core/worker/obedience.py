@@ -19,7 +19,7 @@ def obey(worker: Worker, number: int) -> None:
     if number == signal.SIGUSR1:
         log.warning("%s", stacks(worker))
     elif number == signal.SIGUSR2:
-        worker.debugger.knock()
+        worker.attendants.debugger.knock()
     elif number == signal.SIGHUP:
         worker.shutdown.start_again()
     else:

@@ -93,8 +93,7 @@ class Shutdown:
 
     def _tell(self, sig: str, how: str, exitcode: int) -> None:
         self.worker.consumer.paused = True
-        if self.worker.embedded_beat is not None:
-            self.worker.embedded_beat.stop()  # another may take over while we finish
+        self.worker.attendants.stop_beat()
         worker_shutting_down.send(sender=self.worker.hostname, sig=sig, how=how, exitcode=exitcode)
 
     def give_back_waiting(self) -> None:

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..beat.service import EmbeddedBeat
 from ..clock import LamportClock, maybe_seconds
 from ..errors import BackendError, BrokerError
 from ..messaging.connection import Connection
@@ -38,10 +37,10 @@ from ..wire import codecs
 from ..wire.outcome import Outcome
 from .admission import Admission, Policy
 from .aside import Aside
+from .attendants import Attendants
 from .autoscaler import Autoscaler
 from .childhood import Childhood
 from .commands import Commands
-from .debugger import Debugger
 from .heartbeat import Heartbeat
 from .line import Line
 from .namesakes import warn_of_namesakes
@@ -60,8 +59,6 @@ from .shutdown import COLD_GRACE, WARM_GRACE, Shutdown
 from .signalbox import SignalBox
 from .stamps import RevokedStamps
 from .starter import Starter
-from .statedb import StateFile
-from .steps import Steps
 from .vitals import Vitals
 
 log = logging.getLogger("taskctl.worker")
@@ -103,11 +100,6 @@ class Worker:
         self.pauses = Pauses(self)
         self.rates = Rates(self.totals.left, self.started_at)
         self.rest = Rest(self)
-        self.debugger = Debugger(self)
-        self.embedded_beat: EmbeddedBeat | None = options.extras.get("beat")
-        self.state = (
-            StateFile(options.statedb, self.revoked, self.clock) if options.statedb else None
-        )
         self._trouble: str | None = None
         self._build(conf)
 
@@ -198,7 +190,7 @@ class Worker:
             totals=self.totals,
         )
         self.commands = Commands(self)
-        self.steps = Steps(self, options.extras.get("user_options") or {})
+        self.attendants = Attendants(self)
         self.vitals = Vitals(self)
         self.aside = Aside(self) if self.pool.name == "solo" else None
         if not conf.worker_disable_rate_limits:
@@ -225,18 +217,14 @@ class Worker:
         Raises BrokerConnectionError if no broker answers, PoolError if no child can be made.
         """
         worker_init.send(sender=self)
-        if self.state is not None:
-            self.state.load()
         with contextlib.ExitStack() as undo:
             undo.callback(self.rest.close)
             self.vitals.open()
             undo.callback(self.vitals.close)
             self.signals.open()
             undo.callback(self.signals.close)
-            # A fork too: it must not inherit what the pool's children speak through.
-            if self.embedded_beat is not None:
-                self.embedded_beat.start()
-                undo.callback(self.embedded_beat.stop)
+            undo.callback(self.attendants.close)
+            self.attendants.open()
             # Before the connection: a child that inherits one could speak on it.
             self.pool.open()
             undo.callback(lambda: self.pool.close(time.monotonic() + COLD_GRACE))
@@ -253,8 +241,7 @@ class Worker:
             self.vitals.stand()
             if self.aside is not None:
                 self.aside.open()
-            undo.callback(self.steps.close)
-            self.steps.open()
+            self.attendants.steps.open()
             undo.pop_all()
 
     def _connect(self) -> None:
@@ -275,9 +262,7 @@ class Worker:
 
     def close(self) -> None:
         """Stop everything, in the order backwards."""
-        self.steps.close()
-        if self.embedded_beat is not None:
-            self.embedded_beat.stop()
+        self.attendants.close()
         if self.aside is not None:
             self.aside.close()
         # What still runs here has failed to end in time, or the loop broke down.
@@ -286,10 +271,7 @@ class Worker:
         if not self._take_leave():
             self.exit_code = self.exit_code or 1
         self.consumer.close()
-        if self.state is not None:
-            self.state.save()
         worker_shutdown.send(sender=self)
-        self.debugger.close()
         self.vitals.close()
         self.signals.close()
         self.rest.close()
@@ -329,11 +311,7 @@ class Worker:
             self.converse(now)
             self.start_due(now)
             self.adjust(now)
-            if self.state is not None:
-                self.state.look(now)
-            if self.embedded_beat is not None and not self.stopping:
-                self.embedded_beat.tend(now)
-            self.debugger.look()
+            self.attendants.look(now)
             self.vitals.look(now)
 
     def converse(self, now: float) -> None:

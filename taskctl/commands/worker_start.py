@@ -13,14 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskctl.apps import unreachable, user_app
 from taskctl.context import Context
 from taskctl.core import daemon
 from taskctl.core import log as logs
 from taskctl.core.app import App
-from taskctl.core.beat.service import EmbeddedBeat
 from taskctl.core.errors import BrokerConnectionError, QueueNotFound
 from taskctl.core.loader import import_modules
 from taskctl.core.pidfile import Pidfile
@@ -35,6 +34,9 @@ from .worker_facts import facts_of, waiting_in
 from .worker_place import Place
 from .worker_user import user_values
 from .worker_values import apply_overrides
+
+if TYPE_CHECKING:
+    from taskctl.core.beat.service import EmbeddedBeat
 
 log = logging.getLogger("taskctl.worker")
 
@@ -202,6 +204,9 @@ class Start:
         """Return beat as a child of this worker, if that was asked for."""
         given = self.given
         if given["beat"]:
+            # 10 ms and 2 MiB, which a worker without it need not pay.
+            from taskctl.core.beat.service import EmbeddedBeat
+
             return EmbeddedBeat(app, self.place.schedule, given["scheduler"])
         for option in ("schedule_filename", "scheduler"):
             if given[option]:
