@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from taskctl.apps import client_app, unreachable
-from taskctl.command import AtLeast, Command, Option
+from taskctl.command import OPTIONS, AtLeast, Command, Option
 from taskctl.console import Console, wants_colour
 from taskctl.context import Context
 from taskctl.core.app import App
@@ -95,14 +95,17 @@ def _draw_document(console: Console, seen: Look, code: int) -> None:
     )
 
 
-def live_options() -> list[click.Parameter]:
-    """Return the options of every live view."""
+def live_options(group: str = OPTIONS) -> list[click.Parameter]:
+    """Return the options of every live view, under this heading of the help."""
     return [
         Option(
-            ["--interval"], type=AtLeast(float, 0.1), default=1.0, metavar="SECONDS",
+            ["--interval"], type=AtLeast(float, 0.1), default=1.0, metavar="SECONDS", group=group,
             help="ask nodes again after so many seconds (default: 1)",
         ),
-        Option(["--read-only"], is_flag=True, help="no key revokes, kills or changes anything"),
+        Option(
+            ["--read-only"], is_flag=True, group=group,
+            help="no key revokes, kills or changes anything",
+        ),
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskctl.apps import shown_url
@@ -18,7 +18,7 @@ from taskctl.commands.status import node_rows
 from taskctl.core.app import App
 from taskctl.core.errors import BrokerError
 from taskctl.core.redact import mask
-from taskctl.core.remote.cluster import Answer, NodeRecord
+from taskctl.core.remote.cluster import NodeRecord
 
 from .rows import Look, Picture, active_row, all_rows, failure_rows, running_rows, unknown_nodes
 
@@ -36,22 +36,27 @@ def look(app: App, timeout: float = 1.0) -> Look:
     Raises BrokerConnectionError if the broker does not answer.
     """
     cluster = app.control.cluster
-    answer = cluster.ask("active", {"safe": True}, timeout=timeout)
+    # Asked for a ping, a node refreshes its record; who is silent is waited for once only.
+    answer = cluster.ask("ping", timeout=timeout)
+    there = sorted({reply.node for reply in answer.replies})
     at = time.time()
-    records = {node.name: node for node in cluster.nodes(timeout)}
+    active = _active(app, there, timeout) if there else []
+    records = cluster.nodes(timeout)
     stats = app.shared_connection().call(lambda broker: broker.queues(), deadline=timeout)
     return Look(
         at=at,
-        nodes=node_rows(answer, records.values()),
+        nodes=node_rows(answer, records),
         queues=[_queue_row(stat, records) for stat in stats],
-        active=_active(answer, at),
+        active=active,
         answered=len(answer.replies),
         missing=list(answer.missing),
         events=_events(records),
     )
 
 
-def _active(answer: Answer, at: float) -> list[dict[str, Any]]:
+def _active(app: App, nodes: list[str], timeout: float) -> list[dict[str, Any]]:
+    answer = app.control.cluster.ask("active", {"safe": True}, destination=nodes, timeout=timeout)
+    at = time.time()
     return [
         active_row(reply.node, mask(request), at)
         for reply in answer.replies
@@ -60,8 +65,8 @@ def _active(answer: Answer, at: float) -> list[dict[str, Any]]:
     ]
 
 
-def _queue_row(stat: Any, records: Mapping[str, NodeRecord]) -> dict[str, Any]:
-    taken = [n for n in records.values() if n.alive and stat.name in (n.record.get("queues") or ())]
+def _queue_row(stat: Any, records: Sequence[NodeRecord]) -> dict[str, Any]:
+    taken = [n for n in records if n.alive and stat.name in (n.record.get("queues") or ())]
     return {
         "queue": stat.name,
         "depth": stat.ready,
@@ -72,8 +77,8 @@ def _queue_row(stat: Any, records: Mapping[str, NodeRecord]) -> dict[str, Any]:
     }
 
 
-def _events(records: Mapping[str, NodeRecord]) -> str | None:
-    said = [bool(node.record.get("task_events")) for node in records.values() if node.alive]
+def _events(records: Sequence[NodeRecord]) -> str | None:
+    said = [bool(node.record.get("task_events")) for node in records if node.alive]
     if not said:
         return None
     return "on" if all(said) else "some" if any(said) else "off"

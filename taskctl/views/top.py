@@ -37,6 +37,8 @@ _STATES = {
     "STARTED": "blue", "SUCCESS": "green", "FAILURE": "red", "RETRY": "yellow", "REVOKED": "yellow",
     "REJECTED": "yellow",
 }  # fmt: skip
+#: A broker's URL is not shown in fewer columns.
+_SHORTEST = 12
 #: Rows of each pane that are shown before another gets more, and who then gets how soon.
 _FAIR = {"nodes": 4, "queues": 3, "tasks": 5, "failures": 3}
 #: Panes that a low screen leaves out, in this order.
@@ -196,6 +198,8 @@ def _draw(pane: Pane, width: int | None, share: int | None) -> list[Line]:
     """Return a list under its titles, cut to `share` rows around the selected one."""
     if not pane.rows:
         return [[(_EMPTY[pane.name][:width], "dim")]]
+    if share is not None and share < min(2, len(pane.rows)):
+        return [[(f"{pane.name.upper():<10}{len(pane.rows):,} not shown"[:width], "dim")]]
     first, last = _window(len(pane.rows), share, pane.selected or 0)
     layout = lay_out(pane.columns, pane.rows[first:last], width)
     lines: list[Line] = [[(GAP.join(layout.lines[0]).rstrip()[:width], "bold")]]
@@ -231,15 +235,15 @@ def _row(columns: Sequence[Column], cells: Sequence[str], selected: bool) -> Lin
 
 
 def _head(picture: Any, view: Any, width: int) -> Line:
-    right = f"{clock(picture.at)}"
+    right = f"paused · {clock(picture.at)}" if view.paused else clock(picture.at)
     if picture.gone_seconds is not None:
-        text, style = f"broker gone since {up(picture.gone_seconds)} · {picture.broker}", "red"
+        text, style = f"broker gone since {up(picture.gone_seconds)}", "red"
     else:
-        text, style = f"{_counts(picture)} · {picture.broker}", ""
-    if view.paused:
-        right = f"paused · {right}"
-    text = shorten(text, max(0, width - width_of(right) - 2))
-    return [(text, style), (" " * (width - width_of(text) - width_of(right)), ""), (right, "bold")]
+        text, style = _counts(picture), ""
+    room = width - width_of(text) - width_of(right) - 4
+    broker = f"  {shorten(picture.broker, room)}" if room >= _SHORTEST else ""
+    gap = " " * max(2, width - width_of(text) - width_of(broker) - width_of(right))
+    return [(text, style), (broker, "dim"), (gap, ""), (right, "bold")]
 
 
 def _counts(picture: Any) -> str:
@@ -265,17 +269,23 @@ def _foot(picture: Any, view: Any, width: int) -> Line:
     if view.opened is not None:
         keys = "Esc back  ↑↓ scroll" + ("" if view.read_only else "  x revoke  X kill")
         return [(keys[:width], "dim")]
-    return [(shorten(" · ".join(_hints(picture, view)), width), "dim")]
+    line: Line = []
+    for text, style in _hints(picture, view):
+        if sum(width_of(part) for part, _ in line) + width_of(text) > width:
+            break
+        line.append((text, style))
+    return line
 
 
-def _hints(picture: Any, view: Any) -> list[str]:
+def _hints(picture: Any, view: Any) -> Line:
     """Return what is worth knowing now: what is filtered, what is missing, which keys there are."""
-    found = []
+    found: Line = []
     if view.filter:
-        found.append(f"filter {view.filter!r} (Esc: all)")
+        found.append((f"filter {view.filter!r} (Esc: all)  ", "yellow"))
     if picture.events in ("off", "some"):
-        whose = "no node sends" if picture.events == "off" else "some nodes send no"
-        cure = "" if view.read_only else " (e: on)"
-        found.append(f"{whose} task events{cure}")
-    keys = "q quit  ↑↓ Enter open  s sort  / filter  p pause  ? help"
-    return [*found, keys]
+        whose = (
+            "no node sends task events" if picture.events == "off" else "some send no task events"
+        )
+        found.append((whose + ("  " if view.read_only else " (e: on)  "), "yellow"))
+    keys = ("? help", "q quit", "Enter open", "/ filter", "s sort", "p pause", "x revoke", "X kill")
+    return found + [(f"{key}  ", "dim") for key in keys if not (view.read_only and key[0] in "xX")]

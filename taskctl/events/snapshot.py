@@ -1,0 +1,5 @@
+"""Cameras: `from taskctl.events.snapshot import Polaroid`."""
+
+from taskctl.core.remote.snapshot import Polaroid
+
+__all__ = ["Polaroid"]
