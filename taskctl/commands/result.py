@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+from typing import Any
 
 import click
 
@@ -15,6 +17,9 @@ from taskctl.views.result import FORMATS, draw_traceback
 
 from .outcome import facts, need_backend, report_outcome, wait
 
+#: Letters of an id that a person must type, and how many make a whole one.
+SHORTEST, _WHOLE = 6, 36
+
 
 @click.pass_obj
 def _result(
@@ -24,7 +29,10 @@ def _result(
     app = user_app(context) if context.app_spec else client_app(context)
     if task is None:
         need_backend(app)
-    result = (_task(app, task) if task else app).AsyncResult(task_id)
+    of = _task(app, task) if task else app
+    result = of.AsyncResult(task_id)
+    if sys.stdout.isatty():
+        result = of.AsyncResult(_whole_id(task_id, result.backend))
     if not traceback:
         wait(result, timeout)
         return report_outcome(console, "result", result)
@@ -39,6 +47,22 @@ def _result(
         )
     draw_traceback(console, known)
     return OK
+
+
+def _whole_id(begun: str, backend: Any) -> str:
+    """Return the one id that begins so, if it is the beginning of one."""
+    if len(begun) < SHORTEST or len(begun) >= _WHOLE or backend.load([begun]):
+        return begun
+    found = backend.find(begun)
+    if len(found) > 1:
+        raise usage(
+            f"{begun!r} could be {len(found)} tasks or more",
+            f"such as {', '.join(sorted(found)[:3])}",
+        )
+    if not found:
+        raise CommandError(f"no result of a task whose id begins with {begun!r}",
+                           "in full it could be waited for", code="pending")  # fmt: skip
+    return str(found[0])
 
 
 def _task(app: App, name: str) -> App:

@@ -112,3 +112,14 @@ def test_without_a_timeout_it_waits_until_the_task_has_ended(shell: Shell) -> No
 
     out, _ = waiting.communicate(timeout=20)
     assert (waiting.returncode, out) == (0, "42\n")
+
+
+def test_on_a_terminal_the_beginning_of_an_id_is_enough(proj: Shell) -> None:
+    task_id = call(proj, "add", "[1, 2]")
+
+    typed = proj.type("-A", "proj", "result", task_id[:8])
+    unknown = proj.type("-A", "proj", "result", "no-such-id")
+
+    assert (typed.code, typed.out) == (0, "3\n")
+    assert unknown.code == 1
+    assert "no result of a task whose id begins with 'no-such-id'" in unknown.out
