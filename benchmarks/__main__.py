@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from . import drain, idle, publish, startup
+from . import commands, drain, idle, publish, startup
 from .report import DOCUMENT, Figure, rewritten, surroundings
 from .stand import Stand
 
@@ -16,6 +16,7 @@ FIGURES: dict[str, Callable[[Stand, int], Figure]] = {
     "publish": publish.publish,
     "startup": startup.startup,
     "idle": idle.idle,
+    "commands": commands.commands,
 }
 
 

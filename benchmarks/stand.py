@@ -51,6 +51,8 @@ class Contestant:
 TASKCTL = Contestant("taskctl", "taskctl")
 TASKCTL_SQLITE = Contestant("taskctl, SQLite", "taskctl", broker="sqlite")
 CELERY = Contestant("Celery", "celery")
+#: taskctl on a database of its own, where it may run beside Celery and not meet it.
+TASKCTL_APART = Contestant("taskctl", "taskctl", broker="redis/1")
 CELERY_QUIET = Contestant("Celery, quiet", "celery", options=QUIET)
 
 
@@ -74,19 +76,26 @@ class Stand:
 
     def url(self, contestant: Contestant) -> str:
         """Return the URL of its broker."""
-        if contestant.broker == "redis":
-            return self.server.url
+        engine, _, number = contestant.broker.partition("/")
+        if engine == "redis":
+            return self.server.url.removesuffix("0") + (number or "0")
         return f"sqlite:///{self.embedded}/queue.db"
 
     def env(self, contestant: Contestant) -> dict[str, str]:
-        """Return the environment its programs run in: byte code is cached, as users have it."""
+        """Return the environment its programs run in.
+
+        Byte code is cached, as users have it; every kind of file has a folder of the stand's own.
+        """
         env = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("TASKCTL_", "CELERY_")) and name != "PYTHONDONTWRITEBYTECODE"
         }
+        own = {f"TASKCTL_{k.upper()}_DIR": str(self.folder / k) for k in ("run", "log", "state")}
         return {
             **env,
+            **own,
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
             "BENCH_BROKER": self.url(contestant),
             "BENCH_BACKEND": self.server.url if contestant.results else "",
             "PYTHONPYCACHEPREFIX": str(self.folder / "pycache"),

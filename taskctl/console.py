@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from taskctl.core.redact import mask_text
-
 from .failures import usage
 from .tables import GAP, NOTHING, Column, Row, lay_out
 
@@ -74,6 +72,8 @@ class Console:
 
     def _talk(self, text: str) -> None:
         if not self.quiet:
+            from taskctl.core.redact import mask_text  # 3 ms, which data does not need
+
             self.out.flush()
             print(mask_text(text), file=self.err, flush=True)
 

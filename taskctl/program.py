@@ -8,7 +8,6 @@ name of ours is left out.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import os
 import sys
@@ -16,11 +15,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from .command import write_examples
-from .complaints import complain
-from .completer import answer
 from .context import Context
 from .core.version import __version__
 from .failures import INTERRUPTED, usage
@@ -28,6 +24,8 @@ from .global_options import equip, global_parameters
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+    from click.shell_completion import CompletionItem
 
 #: Name of each command: its module in taskctl.commands, and one line of help.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -83,12 +81,16 @@ def run(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as exc:
+        from .complaints import complain  # 5 ms, which a command that goes well need not pay
+
         return complain(exc, verbose=context.verbose)
 
 
 def _run(words: list[str], context: Context) -> int:
     group = Program()
     if instruction := os.environ.get(COMPLETE_VARIABLE):
+        from .completer import answer
+
         return answer(group, context, instruction)
     try:
         with group.make_context("taskctl", words, obj=context) as ctx:
@@ -161,6 +163,8 @@ class Program(click.Group):
         write_examples(formatter, ("taskctl -A proj worker -l INFO", "taskctl -A proj status"))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         items = [
             CompletionItem(name, help=COMMANDS[name][1] if name in COMMANDS else None)
             for name in self.list_commands(ctx)
@@ -171,6 +175,8 @@ class Program(click.Group):
 
 def unknown(word: str, choices: Iterable[str], what: str, see: str) -> Exception:
     """Return the error for a word that is not one of `choices`, with the nearest one."""
+    import difflib  # for the line that went wrong alone
+
     near = difflib.get_close_matches(word, list(choices), 1)
     hint = f"did you mean: {near[0]}" if near else f"see: {see}"
     return usage(f"no {what} {word!r}", hint)

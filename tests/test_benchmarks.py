@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from benchmarks import drain, publish, startup
+from benchmarks import commands, drain, publish, startup
 from benchmarks.report import Claim, Figure, rewritten
 from benchmarks.rounds import Sample
 from benchmarks.stand import CELERY, TASKCTL, TASKCTL_SQLITE, Contestant, Stand
@@ -32,6 +32,14 @@ def test_a_queue_is_drained_and_its_rate_told(stand: Stand, contestant: Contesta
     tasks = 300 if contestant is CELERY else 6_000
 
     assert drain.measure(stand, contestant, tasks) > 0
+
+
+def test_commands_are_timed_beside_those_of_celery(stand: Stand) -> None:
+    ours = commands.measure(stand, commands.OURS, "COMPLETE st")
+    theirs = commands.measure(stand, CELERY, "--version")
+
+    assert ours.wall > 0
+    assert theirs.wall > 0
 
 
 def test_calls_are_timed_from_the_call_to_the_task(stand: Stand) -> None:
