@@ -23,6 +23,7 @@ from .loader import find_project_file, import_object
 from .loaders import BaseLoader, make_loader, named_loader
 from .proxies import Proxy
 from .reach import Reach
+from .report import celery_report
 from .settings_source import caller
 from .signals import Signal
 from .tasks import builtins
@@ -431,6 +432,14 @@ class App(Reach):
     @functools.cached_property
     def GroupResult(self) -> type[GroupResult]:
         return type("GroupResult", (GroupResult,), {"_app": self})
+
+    def celery_report(self) -> str:
+        """Return the text to put into a bug report, in Celery's layout; passwords are masked."""
+        kind = type(self.loader)
+        return celery_report(
+            self.version, f"{kind.__module__}.{kind.__qualname__}", self.broker_url(),
+            self.backend_url(), self.conf.humanize(exactly=True),
+        )  # fmt: skip
 
     # --- what it is -----------------------------------------------------------------------
 

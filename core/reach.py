@@ -26,7 +26,7 @@ from .messaging.producer import Producer, node_name, reply_queue
 from .messaging.routes import Queues, Router
 from .remote.app_events import Events
 from .remote.control import Control
-from .report import broker_info, bug_report, celery_report
+from .report import broker_info, bug_report
 from .settings_urls import split_url
 from .tasks.task import Calling
 from .version import __version__
@@ -334,14 +334,6 @@ class Reach:
         """Return what a node's `stats` says of the broker it uses."""
         others = [other for other in self.broker_urls() if other != url]
         return broker_info(url, self.conf, others)
-
-    def celery_report(self) -> str:
-        """Return the text to put into a bug report, in Celery's layout; passwords are masked."""
-        kind = type(self.loader)
-        return celery_report(
-            self.version, f"{kind.__module__}.{kind.__qualname__}", self.broker_url(),
-            self.backend_url(), self.conf.humanize(exactly=True),
-        )  # fmt: skip
 
     def bugreport(self, ask_broker: bool = False) -> str:
         """Return the text to put into a bug report; passwords are masked.
