@@ -286,7 +286,7 @@ WORKER = (
         ("pidfile", "str", "File that holds the process id, as --pidfile."),
         ("uid", "int|str", "User to become, as --uid."),
         ("gid", "int|str", "Group to become, as --gid."),
-        ("umask", "int|str", "File mode mask, as --umask; text is octal."),
+        ("umask", "int|str", "File mode mask, as --umask; text that begins with 0 is octal."),
         ("executable", "str", "Python to start with, as --executable."))),
 )  # fmt: skip
 
@@ -390,7 +390,7 @@ BEAT = (
         ("pidfile", "str", "File that holds the process id, as --pidfile."),
         ("uid", "int|str", "User to become, as --uid."),
         ("gid", "int|str", "Group to become, as --gid."),
-        ("umask", "int|str", "File mode mask, as --umask; text is octal."),
+        ("umask", "int|str", "File mode mask, as --umask; text that begins with 0 is octal."),
         ("executable", "str", "Python to start with, as --executable."))),
     _("beat_dburi", "str", None, "Database of a scheduler that is not Celery's own.",
       note="read by that scheduler alone"),
@@ -516,21 +516,12 @@ del _
 #: Every setting by name, in the order of the documentation.
 #: What is known, read without complaint, and not carried out by this version.
 LATER_CHORD = "chords are not there yet"
-LATER_OPTION = "not there yet: give the option on the worker's command line"
 NOT_YET = {
     "override_backends": "own result backends are not there yet",
     "task_allow_error_cb_on_chord_header": LATER_CHORD,
     "task_retry_on_worker_lost": "not there yet: a lost task is delivered again instead",
-    "worker_direct": "queues of a single worker are not there yet",
     "worker_proc_alive_timeout": "a child that does not come up is replaced with growing pauses",
     "worker_eta_task_limit": "tasks that wait for their time wait in the broker",
-    "worker_state_db": "revoked tasks are not kept over a restart yet",
-    "worker_logfile": LATER_OPTION,
-    "worker_pidfile": LATER_OPTION,
-    "worker_uid": LATER_OPTION,
-    "worker_gid": LATER_OPTION,
-    "worker_umask": LATER_OPTION,
-    "worker_executable": LATER_OPTION,
     **dict.fromkeys(
         (f"events_{name}" for name in ("logfile", "pidfile", "uid", "gid", "umask", "executable")),
         "not there yet: give the option on the command line",

@@ -23,6 +23,14 @@ class Option(click.Option):
         self.group = group
 
 
+class BadValue(click.BadParameter):
+    """Raised for a value that makes no sense; the error shows it: `-c x4: ... expected`."""
+
+    def __init__(self, value: Any, message: str, ctx: Any = None, param: Any = None) -> None:
+        super().__init__(message, ctx, param)
+        self.value = value
+
+
 class AtLeast(click.ParamType):  # type: ignore[type-arg]
     """A number not below `least`; whole if `kind` is int."""
 
@@ -37,9 +45,9 @@ class AtLeast(click.ParamType):  # type: ignore[type-arg]
             number = self.kind(value)
         except ValueError:
             what = "a whole number" if self.kind is int else "a number"
-            self.fail(f"{what} expected, got {value!r}", param, ctx)
+            raise BadValue(value, f"{what} expected", ctx, param) from None
         if not self.least <= number < float("inf"):
-            self.fail(f"{self.least:g} or more expected, got {value}", param, ctx)
+            raise BadValue(value, f"{self.least:g} or more expected", ctx, param)
         return number
 
 

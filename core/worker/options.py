@@ -10,7 +10,7 @@ from ..clock import maybe_seconds
 from ..errors import ImproperlyConfigured
 from ..health import EVERY
 from ..templates import node_name
-from ..wire.queues import Queue
+from ..wire.queues import Exchange, Queue
 from .autoscaler import parse_autoscale
 from .listener import Address
 
@@ -81,12 +81,14 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
         raise ImproperlyConfigured(
             f"task_soft_time_limit ({soft:g} s) must not be above task_time_limit ({hard:g} s)"
         )
+    hostname = node_name(given.get("hostname") or "celery@%h")
+    queues = app.select_queues(given.get("queues"), given.get("exclude_queues"))
+    if conf.worker_direct:
+        queues = [*queues, direct_queue(hostname)]
     return WorkerOptions(
-        hostname=node_name(given.get("hostname") or "celery@%h"),
-        queues=app.select_queues(given.get("queues"), given.get("exclude_queues")),
-        concurrency=limits[0]
-        if limits and pool == "threads"
-        else (max(1, limits[1]) if limits else concurrency),
+        hostname=hostname,
+        queues=queues,
+        concurrency=_first_size(pool, concurrency, limits, given.get("concurrency") is not None),
         pool=pool,
         prefetch=prefetch if prefetch == "auto" else int(prefetch),
         max_tasks=choose("max_tasks_per_child", "worker_max_tasks_per_child"),
@@ -101,6 +103,24 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
         shutdown_timeout=maybe_seconds(choose("shutdown_timeout", "worker_shutdown_timeout")),
         soft_shutdown_timeout=maybe_seconds(conf.worker_soft_shutdown_timeout) or 0.0,
     )
+
+
+def direct_queue(node: str) -> Queue:
+    """Return the queue that one node alone takes from: what is sent to it, that node runs.
+
+    Named and bound as Celery 5.7 utils/nodenames.py: worker_direct.
+    """
+    return Queue(name=f"{node}.dq2", exchange=Exchange(name="C.dq2"), routing_key=node)
+
+
+def _first_size(pool: str, wanted: int, limits: tuple[int, int] | None, given: bool) -> int:
+    """Return how many children to begin with: under autoscale what -c says, within its limits."""
+    if limits is None:
+        return wanted
+    high, low = limits
+    if pool == "threads":
+        return high
+    return min(high, max(1, low, wanted)) if given else max(1, low)
 
 
 def _concurrency(value: Any, pool: str) -> int:

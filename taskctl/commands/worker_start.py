@@ -210,7 +210,7 @@ class Start:
             return EmbeddedBeat(app, self.place.schedule, given["scheduler"])
         for option in ("schedule_filename", "scheduler"):
             if given[option]:
-                raise usage(f"--{option.removesuffix('_filename')} goes with -B, or with beat")
+                self.context.note(f"--{option.removesuffix('_filename')} has no effect without -B")
         return None
 
     # -- the log

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from taskctl.command import AtLeast, Option
+from taskctl.command import AtLeast, BadValue, Option
 from taskctl.core.app import App
 from taskctl.core.config import Origin
 from taskctl.core.errors import ImproperlyConfigured, SettingError
@@ -32,7 +32,7 @@ class Concurrency(click.ParamType):  # type: ignore[type-arg]
         if str(value).lower() == "auto":
             return "auto"
         if not str(value).isdecimal():
-            self.fail(f"whole number or 'auto' expected, got {value!r}", param, ctx)
+            raise BadValue(value, "whole number or 'auto' expected", ctx, param)
         return int(value) or None
 
 
@@ -46,8 +46,9 @@ class Autoscale(click.ParamType):  # type: ignore[type-arg]
             return value
         try:
             return parse_autoscale(value)
-        except ImproperlyConfigured as exc:
-            self.fail(str(exc), param, ctx)
+        except ImproperlyConfigured:
+            text = "MAX,MIN as whole numbers expected, for example 10,2"
+            raise BadValue(value, text, ctx, param) from None
 
 
 class ListenAddress(click.ParamType):  # type: ignore[type-arg]
@@ -77,7 +78,8 @@ class Word(click.ParamType):  # type: ignore[type-arg]
         if found is None:
             near = difflib.get_close_matches(value.lower(), map(str.lower, self.choices), 1)
             meant = f"; did you mean {near[0]}?" if near else ""
-            self.fail(f"no {value!r} here, choose {', '.join(self.choices)}{meant}", param, ctx)
+            text = f"choose {', '.join(self.choices)}{meant}"
+            raise BadValue(value, text, ctx, param)
         return found
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem[str]]:

@@ -26,13 +26,16 @@ def banner(facts: Mapping[str, Any]) -> list[str]:
 
 def log_line(facts: Mapping[str, Any]) -> str:
     """Return the same as one line."""
-    queues = ",".join(queue["name"] for queue in facts["queues"])
+    queues = ", ".join(_queue(queue) for queue in facts["queues"])
+    children = "-".join(map(str, facts["autoscale"][::-1])) if facts["autoscale"] else None
+    limits = [f"{word}={_limit(facts[word])}" for word in ("soft", "hard") if facts[word]]
     return (
         f"taskctl {facts['version']} node={facts['node']} pid={facts['pid']} "
         f"python={facts['python']} app={facts['app']} tasks={len(facts['tasks'])} "
         f"broker={facts['broker']} results={facts['results'] or 'off'} "
-        f"pool={facts['pool']} children={facts['children']} prefetch={facts['prefetch']} "
-        f"queues={queues}"
+        f"kept={_kept(facts)} pool={facts['pool']} children={children or facts['children']} "
+        f"prefetch={facts['prefetch']} {' '.join([*limits, ''])}"
+        f'queues="{queues}"'
     )
 
 
@@ -55,6 +58,11 @@ def _results(facts: Mapping[str, Any]) -> str:
     if facts["results"] == facts["broker"]:
         return f"in the broker's database{kept}"
     return f"{facts['results']}{kept}"
+
+
+def _kept(facts: Mapping[str, Any]) -> str:
+    length = facts["results_kept"]
+    return _days(length).replace(" ", "") if length and facts["results"] else "-"
 
 
 def _days(length: float) -> str:

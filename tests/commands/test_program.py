@@ -46,7 +46,7 @@ def test_help_loads_no_command() -> None:
         (["status", "--timeot", "1"], "error: no option --timeot in taskctl status\n"),
         (["-o", "yaml", "status"], "error: -o yaml: choose from table, wide, plain,"),
         (["--workdir", "/no/such", "status"], "error: --workdir /no/such: no such file"),
-        (["inspect", "-t", "soon", "ping"], "error: -t: a number expected, got 'soon'\n"),
+        (["inspect", "-t", "soon", "ping"], "error: -t soon: a number expected\n"),
     ],
 )
 def test_a_wrong_word_is_one_line_with_its_cure(shell: Shell, words: list[str], error: str) -> None:
