@@ -187,6 +187,9 @@ class Listener:
     def _drop(self, connection: _Connection) -> None:
         self._connections.pop(connection.socket.fileno(), None)
         self._selector.unregister(connection.socket)
+        with contextlib.suppress(OSError):
+            # What is left unread would reset the line, and the answer be lost.
+            connection.socket.recv(1 << 16)
         # A child forked meanwhile may hold it too: this ends it for the other side all the same.
         with contextlib.suppress(OSError):
             connection.socket.shutdown(socket.SHUT_RDWR)
@@ -199,10 +202,9 @@ class Listener:
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
             return _rendered(Response(400, "no HTTP request\n"))
         method, target, _ = words
-        response = self._page(target.partition("?")[0])
         if method not in ("GET", "HEAD"):
-            response = Response(405, "GET or HEAD expected\n")
-        return _rendered(response, body=method != "HEAD")
+            return _rendered(Response(405, "GET or HEAD expected\n"))
+        return _rendered(self._page(target.partition("?")[0]), body=method != "HEAD")
 
     def _page(self, path: str) -> Response:
         page = self.pages.get(path)
