@@ -77,7 +77,8 @@ class Service:
         if remote_control is None:
             remote_control = app.conf.beat_enable_remote_control
         self.voice = Voice(app, hostname) if remote_control else None
-        self._waker, self._sleeper = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._waker, self._sleeper = os.pipe()
+        os.set_blocking(self._sleeper, False)
         self._stopped = False
         self._ticking = False
         self._clock = time.time() - time.monotonic()
