@@ -48,6 +48,8 @@ class Shutdown:
         if self.again:
             self.again = False
             log.warning("%s: the node will not start again", signal.Signals(number).name)
+            if number != signal.SIGQUIT:
+                return  # the first of its kind; it is finishing warmly already
         if self.stage == "cold":
             if number != signal.SIGTERM:
                 log.error("stopped at once")

@@ -445,6 +445,8 @@ class Worker:
         for node in self.heart.beat(self.consumer.broker, now, early=early):
             self.lost[node] = time.monotonic()
             log.warning("node %s is gone; what it held is back on its queues", node)
+            # Its own record went with it: that it is missed stands in ours from now on.
+            self.heart.renew(self.consumer.broker)
         self.pauses.look_when_due(now)
 
     def adjust(self, now: float) -> None:
@@ -474,6 +476,7 @@ class Worker:
 
     def stop_warmly(self) -> None:
         """Take nothing new, finish what runs, and go."""
+        self.shutdown.again = False
         if not self.stopping:
             self.shutdown.warm()
 
