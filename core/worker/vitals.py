@@ -142,7 +142,8 @@ class Vitals:
             self.reasons = reasons
             self._next_writing = 0.0
         self._tell(now)
-        if self._asked:
+        # The first time unasked: a loop that stands still from then on has said something.
+        if self._asked or (self._gauges is None and self.metrics is not None):
             self._asked = False
             self._gauges = self._measured(now)
             self._answered.set()
