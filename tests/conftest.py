@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from .support.servers import RedisServer
+from .support.servers import RabbitServer, RedisServer, rabbitmq_program
 
 #: Databases 60 to 63 belong to servers and nodes that stand for a whole module.
 _databases = itertools.cycle(range(60))
@@ -36,6 +36,20 @@ def redis_server() -> Iterator[RedisServer]:
     server = RedisServer().start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitServer]:
+    """One real rabbitmq-server for the whole run; absent, it skips on a laptop, fails in CI."""
+    if rabbitmq_program() is None:
+        if os.environ.get("CI"):
+            pytest.fail("rabbitmq-server is not installed")
+        pytest.skip("rabbitmq-server is not installed")
+    server = RabbitServer()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -10,6 +11,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pika
+import pika.exceptions
 import redis
 
 from .waiting import eventually
@@ -82,4 +85,99 @@ class RedisServer:
             self.process.terminate()
             self.process.wait(timeout=20)
             self.process = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+#: Where Debian keeps the program itself; the one in the PATH goes over to a user of its own.
+_RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+
+def rabbitmq_program() -> str | None:
+    """Return the path of rabbitmq-server, None if it is not installed."""
+    return _RABBITMQ if os.path.exists(_RABBITMQ) else shutil.which("rabbitmq-server")
+
+
+class RabbitServer:
+    """One rabbitmq-server with a node name, ports, a cookie and folders of its own."""
+
+    def __init__(self) -> None:
+        self.port, self._names_port, self._cluster_port = free_port(), free_port(), free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="taskctl-rabbitmq-"))
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> RabbitServer:
+        """Start it and return once it takes connections, some five seconds later."""
+        program, names = rabbitmq_program(), shutil.which("epmd")
+        if program is None or names is None:
+            raise RuntimeError("rabbitmq-server is not installed")
+        for name in ("home", "mnesia", "log"):
+            (self.folder / name).mkdir()
+        (self.folder / "plugins").write_text("[].\n")
+        (self.folder / "rabbitmq.conf").touch()
+        # Erlang would start its daemon of names by itself, and leave it behind.
+        self._run([names, "-port", str(self._names_port)])
+        self._run([program])
+        eventually(self._answers, within=60, every=0.1)
+        return self
+
+    def _run(self, argv: list[str]) -> None:
+        with (self.folder / "output").open("ab") as output:
+            self.processes.append(
+                subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **self._environment()},
+                    start_new_session=True,
+                )
+            )
+
+    def _environment(self) -> dict[str, str]:
+        folder = self.folder
+        return {
+            "HOME": str(folder / "home"),
+            "ERL_EPMD_PORT": str(self._names_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(self._cluster_port),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            # One scheduler is enough for tests, and leaves the other core to them.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",
+        }
+
+    def _answers(self) -> bool:
+        ended = [process.args for process in self.processes if process.poll() is not None]
+        if ended:
+            raise RuntimeError(f"{ended} ended: {(self.folder / 'output').read_text()[-2000:]}")
+        # Its first moments: a line that is refused, or closed in the middle of a word.
+        with contextlib.suppress(pika.exceptions.AMQPError, OSError):
+            pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port)).close()
+            return True
+        return False
+
+    def stop(self) -> None:
+        """End the server, then what knew its name; Erlang's own children are in its session."""
+        for process in reversed(self.processes):
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(timeout=20)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        self.processes.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
