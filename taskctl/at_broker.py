@@ -55,6 +55,6 @@ def foreign_takers(app: App, queues: Collection[str], timeout: float) -> dict[st
         taken = reply.value if isinstance(reply.value, list) else []
         for queue in taken:
             name = queue.get("name") if isinstance(queue, dict) else None
-            if name in queues and reply.node not in ours:
+            if isinstance(name, str) and name in queues and reply.node not in ours:
                 found.setdefault(name, []).append(reply.node)
     return found

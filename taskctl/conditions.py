@@ -108,7 +108,7 @@ class Condition:
             case ast.Attribute(value=value, attr=attr):
                 head = self._dotted(value)
                 return None if head is None else f"{head}.{attr}"
-            case ast.Subscript(value=value, slice=ast.Constant(value=key)):
+            case ast.Subscript(value=value, slice=ast.Constant(value=str() | int() as key)):
                 head = self._dotted(value)
                 return None if head is None else f"{head}.{key}"
         return None

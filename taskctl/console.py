@@ -80,7 +80,9 @@ class Console:
     # -- data: stdout
 
     def line(self, text: str = "") -> None:
-        """Write one line as it is."""
+        """Write one line as it is; lone surrogates as `\\ud800`, which is JSON too."""
+        if not text.isascii():
+            text = text.encode("utf-8", "backslashreplace").decode()
         print(text, file=self.out)
 
     def json(self, document: Any) -> None:

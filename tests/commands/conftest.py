@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..support.inside import Desk
 from ..support.nodes import Host
 from ..support.shell import Shell
 
@@ -25,3 +26,21 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     shell = Shell(tmp_path)
     yield shell
     shell.close()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def desk(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Desk]:
+    """An empty broker of each kind, and the program called inside this process."""
+    monkeypatch.chdir(tmp_path)
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/queue.db"
+    else:
+        url = str(request.getfixturevalue("redis_url"))
+    desk = Desk(url, capsys)
+    yield desk
+    desk.close()
