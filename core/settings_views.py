@@ -12,7 +12,9 @@ from .settings_table import SETTINGS, Setting
 from .settings_types import describe
 
 #: Keys of `[tool.taskctl]` that are options of the command line, not settings.
-PROJECT_OPTIONS = frozenset(("app", "loader", "config", "workdir", "color", "output"))
+PROJECT_OPTIONS = frozenset(
+    "app loader config workdir color output quiet verbose skip_checks".split()
+)
 
 
 class Explanation(NamedTuple):

@@ -15,7 +15,7 @@ from .context import Context
 from .failures import UNAVAILABLE, CommandError, usage
 
 #: Names that Celery reads in the environment, and every other program uses too.
-_BARE = {"APP": "TASKCTL_APP", "BROKER_URL": "TASKCTL_BROKER_URL"}
+_BARE = {"APP": "TASKCTL_APP", "BROKER_URL": "TASKCTL_BROKER_URL", "LOADER": "TASKCTL_LOADER"}
 #: Modules of settings that an app without a module of its own takes, if they are there.
 _CONFIG_MODULES = ("taskctlconfig", "celeryconfig")
 
@@ -29,6 +29,8 @@ def user_app(context: Context) -> App:
     spec = context.app_spec
     app = _default_app(context) if spec is None else _find(spec)
     _apply(context, app)
+    if spec is not None:
+        _hint_at_bare_url(context, app)
     return app
 
 
@@ -84,6 +86,13 @@ def _default_app(context: Context) -> App:
         _take_config_module(app)
     app.set_default()
     return app
+
+
+def _hint_at_bare_url(context: Context, app: App) -> None:
+    """Say that Celery would have taken the broker from BROKER_URL, if the app does not either."""
+    bare = os.environ.get("BROKER_URL")
+    if bare and bare not in app.broker_urls() and app.conf.origin("broker_url").kind != "cli":
+        context.note("BROKER_URL in the environment is not read; did you mean TASKCTL_BROKER_URL?")
 
 
 def _own_app(name: str) -> App:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from taskctl.core.errors import ImproperlyConfigured
 from taskctl.core.loader import read_project_file
 
 from .console import FORMATS, Console, choose_format, wants_colour
@@ -18,6 +19,9 @@ from .failures import CommandError, usage
 
 if TYPE_CHECKING:
     from .selection import Selection
+
+
+_COLOURS = ("auto", "always", "never")
 
 
 class Context:
@@ -29,7 +33,7 @@ class Context:
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
         self.global_args: Sequence[str] = ()
-        self.verbose = 0
+        self._verbose = 0
         #: Where the program was called, if `enter` went elsewhere.
         self.came_from: str | None = None
         self._entered = False
@@ -38,7 +42,7 @@ class Context:
     def put(self, name: str, value: Any) -> None:
         """Take in an option of the command line."""
         if name == "verbose":
-            self.verbose += value
+            self._verbose += value
         elif name == "no_color":
             self.options["color"] = "never"
         else:
@@ -67,9 +71,20 @@ class Context:
     @property
     def quiet(self) -> bool:
         """Whether notes, banner and summaries are unwanted."""
-        return bool(self.options.get("quiet")) or _is_true(
-            os.environ.get("TASKCTL_QUIET") or os.environ.get("CELERY_QUIET")
-        )
+        return _is_true(self._said("quiet"))
+
+    @property
+    def verbose(self) -> int:
+        """How much to tell: 1 tracebacks of user code, 2 debug lines."""
+        said = self._said("verbose") or ""
+        return self._verbose or (int(said) if said.isdigit() else int(_is_true(said)))
+
+    def _said(self, name: str) -> str | None:
+        """Return a switch as text; one that cannot be read now, in an error, was not said."""
+        try:
+            return self.get(name, f"TASKCTL_{name.upper()}", f"CELERY_{name.upper()}")
+        except ImproperlyConfigured:
+            return None
 
     def note(self, text: str) -> None:
         """Say something on the side, unless quiet."""
@@ -79,8 +94,11 @@ class Context:
     @property
     def color(self) -> str | None:
         """When to colour, if anybody said so: auto, always or never."""
-        when = self.get("color", "TASKCTL_COLOR")
-        return when.lower() if when else None
+        when = (self.get("color", "TASKCTL_COLOR") or "").lower()
+        if when not in ("", *_COLOURS):
+            raise usage(f"color {when!r}: choose {', '.join(_COLOURS)}",
+                        "set by TASKCTL_COLOR, or in the project file")  # fmt: skip
+        return when or None
 
     def console(
         self,
@@ -97,7 +115,11 @@ class Context:
         `selection` are the rows and columns that were asked for (`selection.take_selection`).
         """
         json = bool(self.options.get("json"))
-        asked = "json" if json else self.get("output", "TASKCTL_OUTPUT")
+        asked = "json" if json else self.options.get("output")
+        if asked is None:
+            # Said once for all commands: one that cannot do it does what it does without.
+            wish = self.get("output", "TASKCTL_OUTPUT")
+            asked = wish if wish in formats or wish not in FORMATS else None
         return Console(
             choose_format(asked, piped, formats),
             celery_json=json and celery_json,

@@ -80,8 +80,8 @@ def equip(command: click.Command, *path: str) -> click.Command:
     }
     for param in command.params:
         if isinstance(param, click.Option) and param.envvar is None and param.name:
-            name = f"{prefix}_{param.name.upper()}"
-            param.envvar = [f"TASKCTL_{name}", f"CELERY_{name}"]
+            names = [f"{prefix}_{word}" for word in _words(param)]
+            param.envvar = [f"{whose}_{name}" for whose in ("TASKCTL", "CELERY") for name in names]
     command.context_settings.setdefault("help_option_names", ["-h", "--help"])
     if not getattr(command, "takes_raw_words", False):
         for option in global_parameters():
@@ -94,6 +94,14 @@ def equip(command: click.Command, *path: str) -> click.Command:
     elif command.callback is not None:
         command.callback = _entering(command.callback)
     return command
+
+
+def _words(option: click.Option) -> list[str]:
+    """Return what an option is called in variables: as it is typed, then as it is kept."""
+    typed = next((word for word in option.opts if word.startswith("--")), option.opts[0])
+    kept = str(option.name)
+    words = (typed.lstrip("-").replace("-", "_").upper(), kept.upper())
+    return list(dict.fromkeys(words))
 
 
 def _entering(callback: Callable[..., Any]) -> Callable[..., Any]:
