@@ -41,9 +41,9 @@ def record(worker: Worker) -> dict[str, Any]:
     """Return what the registry says of a node."""
     running = worker.pool.running()
     now = time.monotonic()
-    reasons = list(_reasons(worker, running, now))
+    word, reasons = assess(worker, running, now)
     return {
-        "state": state(worker, len(running), bool(reasons)),
+        "state": word,
         "reasons": reasons,
         "pool": worker.pool.name,
         "slots": worker.pool.size,
@@ -57,21 +57,22 @@ def record(worker: Worker) -> dict[str, Any]:
         "uptime_seconds": now - worker.started_at,
         "task_events": worker.events.task_events,
         "tasks": sorted(name for name in worker.tasks if not name.startswith("celery.")),
-        "lost": _lost(worker, now),
+        "lost": lost(worker, now),
     }
 
 
-def state(worker: Worker, busy: int, troubled: bool = False) -> str:
-    """Return the state word of a node with so many `busy` children."""
+def assess(worker: Worker, running: list[Running], now: float) -> tuple[str, list[str]]:
+    """Return the state word of a node that runs these, and the reasons for a bad one."""
+    reasons = list(_reasons(worker, running, now))
     if worker.stopping:
-        return "stopping"
+        return "stopping", reasons
     if not worker.ready:
-        return "starting"
-    if troubled:
-        return "stuck"
+        return "starting", reasons
+    if reasons:
+        return "stuck", reasons
     if worker.quiet:
-        return "quiet"
-    return "busy" if busy >= worker.pool.size else "ok"
+        return "quiet", reasons
+    return "busy" if len(running) >= worker.pool.size else "ok", reasons
 
 
 def _reasons(worker: Worker, running: list[Running], now: float) -> Iterator[str]:
@@ -106,7 +107,7 @@ def _while(worker: Worker, running: Running | None) -> str:
     return f" while it runs {request}" if request is not None else ""
 
 
-def _lost(worker: Worker, now: float) -> dict[str, float]:
+def lost(worker: Worker, now: float) -> dict[str, float]:
     """Return nodes that died lately, as far as this one took over from them, and how long ago."""
     for name, at in list(worker.lost.items()):
         if now - at > LOST_FOR:
