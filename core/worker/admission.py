@@ -186,6 +186,7 @@ class Admission:
         headers = request.headers
         self.events.task(
             "task-received",
+            request.task,
             uuid=request.id,
             name=request.name,
             args=headers.argsrepr,

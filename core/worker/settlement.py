@@ -330,9 +330,7 @@ class Settlement:
             count,
         )
         self._note_failure(request, exc)
-        self.bury(
-            request.delivery, deadletters.WORKER_LOST, str(exc), request.id, attempts=count
-        )
+        self.bury(request.delivery, deadletters.WORKER_LOST, str(exc), request.id, attempts=count)
 
     def _fail(self, request: Request, exc: Exception) -> None:
         self._note_failure(request, exc)

@@ -138,7 +138,10 @@ class Worker:
             interval=min(conf.worker_lease_interval, conf.worker_lease / 2),
             event_interval=options.heartbeat_interval,
             record=lambda: record(self),
-            facts=lambda: {"active": len(self.pool.running()), "processed": self.totals.done},
+            facts=lambda: {
+                "active": len(self.pool.running()),
+                "processed": sum(self.totals.accepted.values()),
+            },
         )
         childhood = Childhood(app, self.hostname, self.signals, options.extras)
         self.pool = make_pool(
