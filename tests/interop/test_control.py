@@ -99,8 +99,9 @@ def test_celerys_control_steers_our_node(farm: Farm) -> None:
     limited = celery_says(farm.folder, "control", "rate_limit", "trial.add", "10/m")
     grown = celery_says(farm.folder, "control", "pool_grow", "1")
 
-    assert limited == [{"w1@test": {"ok": "new rate limit set successfully"}}]
-    assert grown == [{"w1@test": {"ok": "pool will grow"}}]
+    assert limited[0]["w1@test"]["ok"] == "new rate limit set successfully"
+    assert (limited[0]["w1@test"]["old"], limited[0]["w1@test"]["new"]) == (None, "10/m")
+    assert grown[0]["w1@test"]["ok"] == "pool will grow"
     eventually(lambda: len(farm.nodes[0].children()) == 3)
 
 

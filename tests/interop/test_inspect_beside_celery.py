@@ -1,9 +1,11 @@
-"""`taskctl` and `celery` ask the same nodes and print the same bytes."""
+"""`taskctl` and `celery` ask the same nodes and print the same bytes; the last tests end one."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +38,7 @@ class Pair:
         )
         names = ("TASKCTL_", "CELERY_", "COLUMNS")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(names)}
+        self.env["XDG_CACHE_HOME"] = str(folder / "cache")
         self.processes = [
             self._start("celery", "-A", "peer", "worker", "-n", "theirs@h", "--pool=solo"),
             self._start("taskctl", "-A", "ours", "worker", "-n", "ours@h", "-c", "1"),
@@ -91,7 +94,22 @@ def pair(tmp_path_factory: pytest.TempPathFactory, redis_server: object) -> Iter
     ("node", "words"),
     [
         ("theirs@h", "status"),
+        ("theirs@h", "-q status"),
         ("theirs@h", "inspect ping"),
+        ("theirs@h", "inspect revoked"),
+        ("theirs@h", "inspect objgraph"),
+        ("theirs@h", "-C inspect query_task nothing"),
+        ("theirs@h", "inspect registered rate_limit name"),
+        ("theirs@h", "control time_limit proj.add 5 10"),
+        ("theirs@h", "control disable_events"),
+        ("theirs@h", "control pool_restart"),
+        ("theirs@h", "control heartbeat"),
+        ("theirs@h", "control revoke one"),
+        ("theirs@h", "control revoke_by_stamped_headers a=1"),
+        ("ours@h", "status"),
+        ("ours@h", "control pool_grow"),
+        ("ours@h", "control autoscale 2 1"),
+        ("ours@h", "control revoke_by_stamped_headers a=1"),
         ("theirs@h", "inspect active"),
         ("theirs@h", "inspect active_queues"),
         ("theirs@h", "-q inspect registered"),
@@ -122,14 +140,41 @@ def test_stats_are_the_same_but_for_their_numbers(pair: Pair) -> None:
     assert _without_digits(ours) == _without_digits(theirs)
 
 
-def test_a_node_of_celerys_is_seen_if_more_are_expected_than_are_registered(pair: Pair) -> None:
-    said = pair.ask("taskctl", "ours", "status", "--expect", "2", "-o", "table")
+def test_a_node_of_celerys_is_seen_without_a_word_and_without_waiting(pair: Pair) -> None:
+    said = pair.ask("taskctl", "ours", "status", "-t", "20", "-o", "table")
 
     assert said.returncode == 0
     assert [line.split()[:2] for line in said.stdout.splitlines()[1:]] == [
         ["ours@h", "ok"],
-        ["theirs@h", "ok"],
+        ["theirs@h", "unknown"],
     ]
+    assert said.stderr == "2 of 2 nodes answered\n"
+
+
+def test_a_node_of_celerys_that_is_halted_is_missed_also_by_who_never_saw_it(pair: Pair) -> None:
+    celery = pair.processes[0]
+    celery.send_signal(signal.SIGSTOP)
+    try:
+        said = pair.ask("taskctl", "ours", "status", "-t", "0.5", "-o", "table")
+        shutil.rmtree(pair.folder / "cache", ignore_errors=True)
+        new = pair.ask("taskctl", "ours", "status", "-t", "0.5", "-o", "json", "--strict")
+    finally:
+        celery.send_signal(signal.SIGCONT)
+
+    assert said.stdout.splitlines()[2].split()[:2] == ["theirs@h", "silent"]
+    assert said.stderr == "1 of 2 nodes answered; silent: theirs@h\n"
+    assert (new.returncode, json.loads(new.stdout)["missing"]) == (3, ["theirs@h"])
+
+
+def test_a_node_of_celerys_that_was_killed_is_missed_by_who_saw_it(pair: Pair) -> None:
+    pair.ask("taskctl", "ours", "status", "--expect", "2")
+    pair.processes[0].kill()
+    pair.processes[0].wait()
+
+    said = pair.ask("taskctl", "ours", "status", "-t", "0.5", "-o", "table")
+
+    assert re.search(r"theirs@h +silent .* seen \d+ s ago", said.stdout)
+    assert said.stderr == "1 of 2 nodes answered; silent: theirs@h\n"
 
 
 def _without_digits(text: str) -> list[str]:
