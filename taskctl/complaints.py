@@ -63,7 +63,9 @@ def _of_click(exc: click.ClickException) -> CommandError:
             name = exc.param.make_metavar(ctx) if exc.param is not None and ctx else "an argument"
             message = f"{path} wants {name}, got nothing"
         case click.BadParameter() if exc.param is not None:
-            message = f"{_spelling(exc)}: {_NUMBERS.sub(_number, exc.message.rstrip('.'))}"
+            # A value shows itself behind its option where its type says so (command.BadValue).
+            value = f" {exc.value}" if hasattr(exc, "value") else ""
+            message = f"{_spelling(exc)}{value}: {_NUMBERS.sub(_number, exc.message.rstrip('.'))}"
         case _:
             message = message[:1].lower() + message[1:]
     return CommandError(message, *hints, exit_code=USAGE, code="usage")
