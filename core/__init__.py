@@ -11,6 +11,7 @@ The house, from the cellar up; imports point down only:
     app          settings, tasks, and all a user reaches through them
     pool/        children that run tasks
     worker/      the program that takes messages and sees them to their end
+    beat/        the program that sends tasks on schedule
 
 A name is loaded when it is first used, so that importing this package costs next to nothing.
 """
@@ -23,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import bootsteps, signals
     from . import errors as exceptions
-    from . import signals
     from .app import (
         App,
         Celery,
@@ -70,7 +71,12 @@ _PUBLIC = {
     "xmap": ".tasks.maps",
     "xstarmap": ".tasks.maps",
 }
-_MODULES = {"exceptions": ".errors", "signals": ".signals", "states": ".wire.states"}
+_MODULES = {
+    "bootsteps": ".bootsteps",
+    "exceptions": ".errors",
+    "signals": ".signals",
+    "states": ".wire.states",
+}
 
 __all__ = [
     "App",
@@ -86,6 +92,7 @@ __all__ = [
     "__version__",
     "allow_join_result",
     "app_or_default",
+    "bootsteps",
     "chain",
     "chord",
     "chunks",

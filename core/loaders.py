@@ -116,9 +116,7 @@ def _find(spec: str) -> Any:
     try:
         return import_object(spec)
     except (ImportError, AttributeError) as exc:
-        raise ImproperlyConfigured(
-            f"loader {spec!r}: {exc}; name a class as module:Class"
-        ) from exc
+        raise ImproperlyConfigured(f"loader {spec!r}: {exc}; name a class as module:Class") from exc
 
 
 def _connect(loader: BaseLoader) -> None:
