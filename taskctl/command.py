@@ -6,10 +6,13 @@ help it is the same. Options bear their heading in `group`, see `Option`.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from .failures import usage
 
 #: Heading of options that name none.
 OPTIONS = "Options"
@@ -83,6 +86,15 @@ class Command(_Help):
 
 class Group(_Help, click.Group):
     """A command that has commands."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            near = difflib.get_close_matches(args[0], self.commands, 1)
+            hint = f"did you mean: {near[0]}" if near else f"see: {ctx.command_path} --help"
+            raise usage(f"no command {args[0]!r} in {ctx.command_path}", hint)
+        return super().resolve_command(ctx, args)
 
 
 def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:

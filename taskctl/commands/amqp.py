@@ -90,19 +90,6 @@ def draw(console: Console, verb: Verb, result: dict[str, Any]) -> None:
     console.out.flush()
 
 
-class _Verbs(Group):
-    """The words of AMQP as sub-commands; alone it is a session."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from taskctl.program import unknown
-
-        if self.get_command(ctx, args[0]) is None:
-            raise unknown(args[0], self.commands, "AMQP command", "taskctl amqp --help")
-        return super().resolve_command(ctx, args)
-
-
 def _verb_command(verb: Verb) -> click.Command:
     @click.pass_obj
     def run(context: Context, words: tuple[str, ...]) -> int:
@@ -158,7 +145,7 @@ def _reading(name: str, help: str, callback: Callable[..., int]) -> Command:
     )  # fmt: skip
 
 
-command = _Verbs(
+command = Group(
     "amqp",
     callback=_alone,
     invoke_without_command=True,

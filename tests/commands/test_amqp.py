@@ -150,7 +150,7 @@ def test_what_the_broker_refuses_is_exit_1_in_its_own_words(
         (["queue.declare", "q", "maybe"], "amqp queue.declare: PASSIVE maybe: true or false"),
         (["basic.ack", "x"], "amqp basic.ack: DELIVERY_TAG x: whole number expected"),
         (["queue.purge", "a", "b"], "amqp queue.purge wants QUEUE, got 2"),
-        (["queue.purg"], "no AMQP command 'queue.purg'"),
+        (["queue.purg"], "no command 'queue.purg' in taskctl amqp"),
         (["basic.publish", "x", "", "q", "no", "yes"], "amqp basic.publish: RabbitMQ has no IMM"),
         ([], "amqp wants a command, or a terminal for a session"),
     ],
