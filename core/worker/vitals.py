@@ -113,7 +113,7 @@ class Vitals:
     def pause(self, seconds: float, why: str) -> None:
         """Wait while starting, and say that the node lives meanwhile."""
         end = time.monotonic() + seconds
-        self.reasons = (why,)
+        self.reasons, self._next_writing = (why,), 0.0
         self.service.waiting(time.monotonic(), why, seconds)
         while (left := end - time.monotonic()) > 0:
             self._tell(time.monotonic())
@@ -292,7 +292,7 @@ class Vitals:
 def why_not_ready(worker: Worker) -> tuple[str, ...]:
     """Return why a worker takes no new tasks; nothing if it does. Asked in every turn."""
     if worker.stopping:
-        return ("stopping",)
+        return ("stopping, to start again" if worker.shutdown.again else "stopping",)
     reasons = []
     if not worker.line.up:
         reasons.append("the broker is away")
