@@ -48,6 +48,8 @@ _CHEAP = frozenset({"depth"})
 _READY_STATES = ("ok", "busy")
 #: Longest time (s) one look may take to hear of all nodes.
 _ASK_WITHIN = 1.0
+#: What a step gets (s) when the time is over: a look at the end is still a look.
+_SHORTEST = 0.1
 
 Values = dict[str, Any]
 
@@ -171,6 +173,12 @@ class Pace:
     def elapsed(self) -> float:
         """Seconds since the beginning."""
         return time.monotonic() - self.began
+
+    def left(self, most: float) -> float:
+        """Return how long one step may take: `most`, or what is left of the time."""
+        if self.deadline is None:
+            return most
+        return max(_SHORTEST, min(most, self.deadline - time.monotonic()))
 
     def rest(self) -> bool:
         """Sleep until the next look is due; return false if the time is over."""

@@ -157,7 +157,7 @@ def revive(letter: Letter, now: float | None = None) -> Publication | None:
     """Return the message on its way back to its queue: the same id, no attempt counted.
 
     A time of expiry that has passed is dropped: whoever revives it wants it to run.  None for a
-    letter that does not say where it came from.
+    letter that does not say where it came from, or was tampered with.
     """
     parts = _parts(letter.envelope)
     headers, facts = _dict(parts, "headers"), _dict(_dict(parts, "headers"), HEADER)
@@ -165,8 +165,7 @@ def revive(letter: Letter, now: float | None = None) -> Publication | None:
     if not queue:
         return None
     if facts.get("raw") is True:
-        raw = base64.b64decode(parts["body"])
-        return Publication(exchange="", routing_key=queue, envelope=raw)
+        return _unwrapped(parts.get("body"), queue)
     for mark in (HEADER, *_MARKS):
         headers.pop(mark, None)
     if _has_passed(headers.get("expires"), time.time() if now is None else now):
@@ -181,6 +180,14 @@ def revive(letter: Letter, now: float | None = None) -> Publication | None:
         priority=_priority(properties.get("priority")),
         task_id=_text(headers.get("id")),
     )
+
+
+def _unwrapped(body: Any, queue: str) -> Publication | None:
+    try:
+        raw = base64.b64decode(body, validate=True)
+    except (ValueError, TypeError):
+        return None  # not wrapped by us
+    return Publication(exchange="", routing_key=queue, envelope=raw)
 
 
 def _origin(facts: dict[str, Any], queue: str) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class _Waiter:
         self.look = look
         self.pace = pace
         self.values: Values = {}
+        self._connect_within = app.shared_connection().timeout
         self._trouble: str | None = None
         self._noted: set[str] = set()
         self._shows = console.err.isatty() and not console.quiet
@@ -71,6 +72,9 @@ class _Waiter:
 
     def _holds(self) -> bool:
         """Return whether the condition holds now; while broker or backend are away it does not."""
+        # A broker that swallows what it is sent must not hold us beyond the time.
+        connection = self.app.shared_connection()
+        connection.timeout = self.pace.left(self._connect_within)
         try:
             self.values = self.look.values()
         except (BrokerConnectionError, BackendError) as exc:

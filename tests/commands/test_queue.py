@@ -1,4 +1,4 @@
-"""`taskctl queue`: true numbers, messages shown and left, pauses obeyed, nothing deleted unasked."""
+"""`taskctl queue`: true numbers, messages shown and left, nothing deleted unasked."""
 
 from __future__ import annotations
 
@@ -128,9 +128,13 @@ def test_peek_shows_whatever_lies_there(desk: Desk, format: str) -> None:
 
 
 def test_peek_of_a_hand_written_message_reads_its_body(desk: Desk) -> None:
-    body = json.dumps([[1, "x"], {"k": None}, {}])
-    desk.put("q", json.dumps({"body": body, "headers": {"id": "1", "task": "t"},
-                              "content-type": "application/json", "properties": {}}).encode())  # fmt: skip
+    message = {
+        "body": json.dumps([[1, "x"], {"k": None}, {}]),
+        "headers": {"id": "1", "task": "t"},
+        "content-type": "application/json",
+        "properties": {},
+    }
+    desk.put("q", json.dumps(message).encode())
 
     (row,) = desk.items("queue", "peek", "q")
 
