@@ -64,8 +64,10 @@ def _of_click(exc: click.ClickException) -> CommandError:
             message = f"{path} wants {name}, got nothing"
         case click.BadParameter() if exc.param is not None:
             # A value shows itself behind its option where its type says so (command.BadValue).
-            value = f" {exc.value}" if hasattr(exc, "value") else ""
-            message = f"{_spelling(exc)}{value}: {_NUMBERS.sub(_number, exc.message.rstrip('.'))}"
+            spelling = _spelling(exc)
+            if hasattr(exc, "value"):
+                spelling += f"{' ' if spelling.startswith('-') else '='}{exc.value}"
+            message = f"{spelling}: {_NUMBERS.sub(_number, exc.message.rstrip('.'))}"
         case _:
             message = message[:1].lower() + message[1:]
     return CommandError(message, *hints, exit_code=USAGE, code="usage")

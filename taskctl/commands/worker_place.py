@@ -72,8 +72,11 @@ class Place:
         given = self.given
         if not given["executable"]:
             self._use_python("worker_executable", conf.worker_executable)
-        open_ = {name: conf[f"worker_{name}"] for name in ("uid", "gid", "umask")}
-        self._become(*(None if given[name] is not None else value for name, value in open_.items()))
+        self._become(
+            conf.worker_uid if given["uid"] is None else None,
+            conf.worker_gid if given["gid"] is None else None,
+            conf.worker_umask if given["umask"] is None else None,
+        )
         if not given["logfile"] and conf.worker_logfile:
             self.log_template = conf.worker_logfile
             self.logfile = self.path("worker_logfile", conf.worker_logfile)

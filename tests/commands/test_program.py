@@ -72,7 +72,7 @@ def test_global_options_stand_anywhere_and_the_last_wins(
     said = shell.run(*words)
 
     assert said.code == 0, said.err
-    assert "app      proj, 3 tasks: proj.celery.add proj.celery.nap proj.celery.say" in said.err
+    assert "app      proj.celery:app, 3 tasks: proj.celery.add proj.celery.nap proj.celery.say" in said.err
 
 
 def test_the_environment_stands_in_for_options_ours_before_celerys(shell: Shell) -> None:
@@ -92,7 +92,7 @@ def test_a_wrong_variable_is_named(shell: Shell) -> None:
 
     assert said.code == 2
     assert said.err.startswith(
-        "error: TASKCTL_WORKER_CONCURRENCY: whole number or 'auto' expected, got 'many'\n"
+        "error: TASKCTL_WORKER_CONCURRENCY=many: whole number or 'auto' expected\n"
     )
 
 
