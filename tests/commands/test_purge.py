@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ..support.servers import free_port
 from ..support.shell import Shell
 
 
@@ -90,3 +91,34 @@ def test_it_empties_redis_too(shell: Shell, redis_url: str) -> None:
     said = shell.run("-b", redis_url, "purge", "-f")
 
     assert said.out == "Purged 2 messages from 1 known task queue.\n"
+
+
+def test_a_broker_that_is_away_is_exit_69(shell: Shell) -> None:
+    said = shell.run("-b", f"redis://127.0.0.1:{free_port()}/0", "purge", "-f")
+
+    assert (said.code, said.out) == (69, "")
+    assert said.err.startswith("error: cannot reach redis://127.0.0.1:")
+    assert "broker_url is set by" in said.err
+
+
+def test_every_format_says_what_went(full: Shell) -> None:
+    rows = [("json", 3), ("plain", 0), ("name", 0), ("jsonl", 0)]
+    for format, count in rows:
+        said = full.proj("purge", "-f", "-o", format)
+        assert said.code == 0
+        if format == "json":
+            assert said.json["schema"] == "taskctl/purge/1"
+            assert said.json["items"] == [{"queue": "celery", "messages": count}]
+        elif format == "jsonl":
+            assert said.json == {"queue": "celery", "messages": count}
+        else:
+            assert "celery" in said.out
+
+
+def test_a_dry_run_asks_nothing_on_a_terminal(full: Shell) -> None:
+    said = full.type("-A", "proj", "purge", "--dry-run")
+
+    assert said.code == 0
+    assert "QUEUE   MESSAGES\ncelery         3\n" in said.out
+    assert "would delete 3 messages from 1 queue" in said.out
+    assert "[y/N]" not in said.out
