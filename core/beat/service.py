@@ -22,6 +22,7 @@ from ..clock import seconds
 from ..errors import ImproperlyConfigured, TaskctlError
 from ..loader import import_object
 from ..signals import beat_embedded_init, beat_init
+from .entry import make_entry
 from .persistent import PersistentScheduler
 from .scheduler import Scheduler
 from .voice import Voice
@@ -246,8 +247,10 @@ class EmbeddedBeat:
     def __init__(self, app: Any, schedule: str | None = None, scheduler: Any = None) -> None:
         self.app = app
         self.schedule = schedule
-        # What cannot be found is an error here, in the worker, not in the child.
+        # What makes no sense is an error here, in the worker, not in the child again and again.
         self.scheduler = find_scheduler(scheduler or app.conf.beat_scheduler)
+        for name, entry in app.conf.beat_schedule.items():
+            make_entry(self.scheduler.Entry, name, entry, app)
         self.pid: int | None = None
         self._parent = os.getpid()
         self._started_at = 0.0

@@ -196,9 +196,9 @@ class Start:
         if self.pidfile is not None:
             self.pidfile.mark_ready()
         took = time.monotonic() - self.began
+        log.info("beat ready in %.2f s", took)
         if self._on_terminal():
             print(f"ready in {took:.2f} s; Ctrl-C: stop", file=sys.__stderr__, flush=True)
-        log.info("beat ready in %.2f s", took)
         daemon.report_ready({"seconds": took, "entries": len(program.scheduler.schedule)})
 
 

@@ -218,3 +218,5 @@ def test_an_embedded_beat_ends_when_it_is_told_to(make_app: MakeApp) -> None:
 def test_an_embedded_beat_that_cannot_be_is_refused_in_the_worker(make_app: MakeApp) -> None:
     with pytest.raises(ImproperlyConfigured):
         EmbeddedBeat(make_app(), scheduler="no.such.thing")
+    with pytest.raises(ImproperlyConfigured, match="'schedule' is missing"):
+        EmbeddedBeat(make_app(beat_schedule={"x": {"task": "a"}}))
