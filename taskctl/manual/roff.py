@@ -27,6 +27,8 @@ def _lines(page: Page) -> Iterator[str]:
     title = page.name.upper().replace("-", r"\-")
     yield r".\" Made by docs/generate.py from the command tree: change that, and run it again."
     yield f'.TH {title} {page.number} {RELEASED} "taskctl {__version__}" "{_TITLES[page.number]}"'
+    # Flush right, a line without a blank in it cannot be; ragged is also easier to read.
+    yield ".ad l"
     yield ".SH NAME"
     yield f"{_text(page.name)} \\- {_text(page.title)}"
     for name, blocks in page.sections.items():

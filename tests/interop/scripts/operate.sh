@@ -14,7 +14,7 @@ celery multi expand %n.pid a b -n "$host" | tail -2
 say start
 celery -A proj multi start 2 -c 1 -l INFO $templates -Q:1 celery,images -Q:2 celery >start.txt
 echo "exit $?"
-grep -c ': OK' start.txt
+grep -c OK start.txt
 tries=0
 until [ "$(celery -A proj status 2>/dev/null | grep -c ': OK')" = 2 ] || [ $tries = 60 ]; do
     tries=$((tries + 1))
