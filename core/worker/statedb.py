@@ -47,6 +47,7 @@ class StateFile:
         self.path = path
         self.revoked = revoked
         self.clock = clock
+        self._loaded = False
         self._written = 0
         self._next = 0.0
         self._failing = False
@@ -63,6 +64,7 @@ class StateFile:
             self.clock.adjust(state.clock)
             log.info("%d revoked tasks remembered in %s", len(self.revoked), self.path)
         self._write()
+        self._loaded = True
 
     def look(self, now: float) -> None:
         """Write the file if something has changed, not too often; `now` is time.monotonic."""
@@ -72,7 +74,9 @@ class StateFile:
         self._next = now + max(_SOON, (time.monotonic() - now) / _SHARE)
 
     def save(self) -> None:
-        """Write the file now; trouble is logged, once."""
+        """Write the file now, unless it could not be loaded; trouble is logged, once."""
+        if not self._loaded:
+            return
         try:
             self._write()
             self._failing = False

@@ -24,8 +24,14 @@ def state_file(path: Path, *ids: str) -> StateFile:
     return StateFile(str(path), revoked, LamportClock(3))
 
 
+def saved(path: Path, *ids: str) -> None:
+    file = state_file(path, *ids)
+    file.load()
+    file.save()
+
+
 def test_what_was_revoked_is_remembered(tmp_path: Path) -> None:
-    state_file(tmp_path / "state", "a", "b").save()
+    saved(tmp_path / "state", "a", "b")
 
     found = state_file(tmp_path / "state", "c")
     found.load()
@@ -46,7 +52,7 @@ def test_any_id_comes_back_in_its_order(ids: list[str]) -> None:
 
 def test_time_goes_on_while_the_node_is_down(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    state_file(path, "old").save()
+    saved(path, "old")
     kept = json.loads(path.read_text())
     path.write_text(json.dumps({**kept, "at": time.time() - 4 * 3600}))
 
