@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from taskctl.core.wire.outcome import Outcome
 from taskctl.core.worker.metrics import BUCKETS, Gauges, Metrics, QueueDepth
 
+from ..house.structure import ROOT
 from ..support.exposition import Sample, families, samples
 
 
@@ -98,6 +99,18 @@ def test_names_and_labels_keep_to_the_contract() -> None:
     labels = {label for s in samples(page) for label in s.labels}
     assert labels == {"node", "task", "queue", "outcome", "state", "le", "version"}
     assert {s.name for s in samples(page) if "version" in s.labels} == {"taskctl_worker_info"}
+
+
+def test_the_page_for_operators_names_every_metric_and_no_other() -> None:
+    metrics = Metrics("w1@h", "1.0.0")
+    section = (ROOT / "docs" / "operating.md").read_text().partition("## Health and metrics")[2]
+    rows = [
+        row for row in section.partition("\n## ")[0].split("\n") if row.startswith("| `taskctl_")
+    ]
+
+    told = {name for row in rows for name in re.findall(r"`(taskctl_\w+)`", row.split(" | ")[0])}
+
+    assert told == set(families(text(metrics)))
 
 
 @given(st.text(), st.text())
