@@ -107,7 +107,7 @@ def test_celerys_own_log_of_today_is_understood() -> None:
     assert stats["lproj.fail"]["failed"] == stats["lproj.expected"]["failed"] == 1
     assert stats["lproj.rejected"]["rejected"] == stats["lproj.ignored"]["ignored"] == 1
     assert stats["lproj.slow"]["revoked"] == stats["lproj.slow"]["incomplete"] == 1
-    assert stats["lproj.chatty"]["mean_seconds"] == pytest.approx(0.00247866799)
+    assert stats["lproj.chatty"]["mean_seconds"] == pytest.approx(0.0024786679995)
     assert stats["lproj.add"]["longest_seconds"] == pytest.approx(0.0300495570)
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from celery.apps.multi import MultiParser, NamespacedOptionParser
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from taskctl.commands.worker_options import GLOBAL_OPTIONS, WORKER_OPTIONS
 from taskctl.multi.grammar import parse
 from taskctl.multi.resolve import nodes_to_start
+
+from ..support.shell import Shell
+from ..support.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -86,3 +96,110 @@ def _normal(words: object) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+VALUES = st.text("abcxyz0123456789,.:/_=", min_size=1, max_size=8)
+NAMES = st.lists(
+    st.from_regex(r"[a-z][a-z0-9-]{0,5}(@[a-z]{1,4})?", fullmatch=True),
+    min_size=1,
+    max_size=5,
+    unique_by=lambda name: name.partition("@")[0],
+)
+#: One spelling of each: Celery knows no two names of one option.
+SHORT, LONG = ("-c", "-Q", "-l", "-P"), ("--max-tasks-per-child", "--time-limit")
+FLAGS = ("--without-mingle", "--purge", "-E")
+NAMING = ("--prefix", "--suffix", "--hostname", "--range-prefix")
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> list[str]:
+    """A line that both programs accept: nodes first, then options, each at most twice."""
+    count = draw(st.none() | st.integers(1, 6))
+    words = draw(NAMES) if count is None else [str(count)]
+    scopes = st.lists(st.integers(1, count or len(words)).map(str), min_size=1, max_size=3)
+    if count is None:
+        scopes |= st.lists(st.sampled_from(words), min_size=1, max_size=2)
+    scope = scopes.map(",".join)
+    if count is not None:
+        bounds = st.tuples(st.integers(1, count), st.integers(0, 4))
+        scope |= bounds.map(lambda pair: f"{pair[0]}-{pair[0] + pair[1]}")
+    argv = list(words)
+    for option in draw(st.lists(st.sampled_from((*SHORT, *LONG)), unique=True, max_size=5)):
+        scoped = [f":{draw(scope)}"] if draw(st.booleans()) else []
+        for where in draw(st.sampled_from([[""], scoped, ["", *scoped]])):
+            value = draw(VALUES)
+            spelling = f"{option}{where}"
+            argv += [f"{spelling}={value}"] if option in LONG else [spelling, value]
+    for option in draw(st.lists(st.sampled_from(NAMING), unique=True, max_size=2)):
+        argv.append(f"{option}={draw(st.from_regex('[a-z]{1,5}', fullmatch=True))}")
+    argv += draw(st.lists(st.sampled_from(FLAGS), unique=True, max_size=2))
+    rest = draw(st.lists(VALUES, max_size=2))
+    return [*argv, "--", *rest] if rest else argv
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(lines())
+def test_any_line_gives_celerys_nodes_and_options(tmp_path: Path, line: list[str]) -> None:
+    places = [f"--pidfile={tmp_path}/%n.pid", f"--logfile={tmp_path}/%n%I.log"]
+    argv = [*line[:1], *places, *line[1:]]
+
+    assert _ours(argv) == _celerys(argv)
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Shell]:
+    """A folder with a project for each program; what they start ends with the test."""
+    shell = Shell(tmp_path)
+    (tmp_path / "theirs.py").write_text(
+        "from celery import Celery\napp = Celery(broker='memory://')\n"
+    )
+    yield shell
+    shell.close()
+    for pidfile in tmp_path.glob("celerys-*.pid"):
+        os.kill(int(pidfile.read_text()), 9)
+
+
+def test_in_a_pipe_multi_says_what_celerys_says(both: Shell) -> None:
+    """Program name and version, process ids and the dots of waiting aside, and without the lines
+    about nodes that are gone (`-> None`)."""
+    files = ["-n", "h", "-P", "solo"]
+    for line in (
+        ["start", "2"],
+        ["start", "w9", "-P", "none"],
+        ["restart", "1"],
+        ["stopwait", "2"],
+        ["stop", "2"],
+        ["kill", "2"],
+    ):
+        options = files if "-P" not in line else files[:2]
+        theirs = _theirs(both, [*line, *options])
+        ours = both.run("-A", "proj", "multi", *line, *options).out
+
+        assert _spoken(ours) == _spoken(theirs), line
+
+
+def _theirs(shell: Shell, line: list[str]) -> str:
+    places = [f"--{kind}file={shell.folder}/celerys-%n.{kind}" for kind in ("pid", "log")]
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "theirs", "multi", *line, *places],
+        capture_output=True, text=True, cwd=shell.folder, timeout=60,
+        env={**shell.env, "C_FORCE_ROOT": "1"},
+    )  # fmt: skip
+    if line[0] in ("start", "restart") and "none" not in line:
+        # Celery comes back before the nodes are there; they cannot be told to stop until then.
+        for number in (1, 2):
+            pidfile = shell.folder / f"celerys-celery{number}.pid"
+            eventually(lambda file=pidfile: file.exists() and file.read_text().endswith("\n"))
+    return done.stdout
+
+
+def _spoken(text: str) -> list[str]:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    text = re.sub(r"-> (\d+)$", "-> PID", text, flags=re.MULTILINE)
+    text = re.sub(r"-> ([\d, ]+)\.+$", "-> PIDS", text, flags=re.MULTILINE)
+    lines = [line for line in text.splitlines()[1:] if line and "None" not in line]
+    return sorted(lines)
