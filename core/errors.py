@@ -7,6 +7,7 @@
     ├── AppNotFound                   no app under this name
     ├── LogFileError                  the log cannot be written
     ├── HealthFileError               the health file cannot be written or read
+    ├── StateFileError                revoked tasks cannot be remembered
     ├── ListenError                   an address to listen on is taken, or cannot be used
     ├── SchedulingError               a periodic task cannot be sent
     ├── ScheduleFileError             beat's memory cannot be written or read

@@ -77,6 +77,24 @@ def test_a_warm_stop_ends_when_what_runs_has_ended(app: App, worker: Worker) -> 
     assert worker.consumer.broker.size("celery") == 3
 
 
+def test_a_warm_stop_says_every_ten_seconds_how_many_tasks_remain(
+    app: App, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        app.tasks["nap"].delay(0.3)
+    turning(worker, lambda: len(worker.pool.running()) == 2)
+    worker.stop_warmly()
+    began = time.monotonic()
+    caplog.clear()
+
+    for second in range(1, 32):
+        worker.shutdown.look(began + second)
+
+    said = [r.getMessage() for r in caplog.records if r.name == "taskctl.worker"]
+    assert said == ["shutdown: waiting for 2 running tasks"] * 3
+    turning(worker, lambda: worker.done)
+
+
 def test_a_node_registers_and_says_how_it_is(app: App, worker: Worker) -> None:
     turning(worker, lambda: worker.ready)
     worker.heart.renew(worker.consumer.broker)
