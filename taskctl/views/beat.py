@@ -21,9 +21,8 @@ def banner(facts: Mapping[str, Any]) -> list[str]:
         f"· Python {facts['python']}",
         f"  app       {facts['app']}, {_entries(facts['entries'])}",
         f"  broker    {facts['broker']}{origin}",
-        f"  schedule  {facts['schedule'] or 'not kept'} ({facts['scheduler']}, "
-        f"looks every {facts['max_interval']:g} s at least)",
-        f"  next due  {_next(facts)}",
+        f"  schedule  {facts['schedule'] or 'not kept'} ({facts['scheduler']})",
+        f"  next due  {_next(facts)}; looks at least every {facts['max_interval']:g} s",
     ]
 
 
@@ -48,11 +47,8 @@ def _entries(names: Sequence[str]) -> str:
 def _next(facts: Mapping[str, Any]) -> str:
     if facts["next"] is None:
         return "nothing"
-    return (
-        f"{facts['next']}, in {up(facts['next_in'])}"
-        if facts["next_in"] >= 1
-        else (f"{facts['next']}, now")
-    )
+    when = f"in {up(facts['next_in'])}" if facts["next_in"] >= 1 else "now"
+    return f"{facts['next']}, {when}"
 
 
 # -- beat status
