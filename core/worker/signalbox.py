@@ -65,10 +65,12 @@ class SignalBox:
             self._kernels.send(b"\0")
 
     def take_only(self, number: int) -> bool:
-        """Return whether this signal has come, and forget it alone; for the second thread."""
-        if number not in self._arrived:
+        """Return whether this signal has come, and forget it; for the second thread."""
+        try:
+            # One step: a signal that comes meanwhile is not lost.
+            self._arrived.remove(number)
+        except ValueError:
             return False
-        self._arrived = deque(other for other in self._arrived if other != number)
         return True
 
     def close(self) -> None:
