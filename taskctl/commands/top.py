@@ -14,10 +14,11 @@ from taskctl.console import Console, wants_colour
 from taskctl.context import Context
 from taskctl.core.app import App
 from taskctl.core.errors import BrokerConnectionError
+from taskctl.core.remote.queues import timestamp
 from taskctl.failures import OK, UNAVAILABLE
 from taskctl.live.gather import Gatherer, look
 from taskctl.live.model import View
-from taskctl.live.rows import Look, Picture
+from taskctl.live.rows import Look, Picture, Row
 from taskctl.views.top import page
 
 _FORMATS = ("table", "wide", "json")
@@ -91,8 +92,18 @@ def _draw_document(console: Console, seen: Look, code: int) -> None:
         nodes=nodes,
         missing=seen.missing,
         queues=list(seen.queues),
-        tasks=list(seen.active),
+        tasks=[_task(row) for row in seen.active],
     )
+
+
+def _task(row: Row) -> Row:
+    """Return a running task as documents bear it, without what only events could tell."""
+    keys = ("id", "name", "state", "node", "running_seconds", "args", "kwargs", "child", "queue")
+    started = row["started"]
+    return {
+        **{key: row[key] for key in keys},
+        "started_at": None if started is None else timestamp(started),
+    }
 
 
 def live_options(group: str = OPTIONS) -> list[click.Parameter]:

@@ -19,6 +19,7 @@ from taskctl.core.app import App
 from taskctl.core.errors import BrokerError
 from taskctl.core.redact import mask
 from taskctl.core.remote.cluster import NodeRecord
+from taskctl.core.remote.queues import list_queues
 
 from .rows import Look, Picture, active_row, all_rows, failure_rows, running_rows, unknown_nodes
 
@@ -41,16 +42,15 @@ def look(app: App, timeout: float = 1.0) -> Look:
     there = sorted({reply.node for reply in answer.replies})
     at = time.time()
     active = _active(app, there, timeout) if there else []
-    records = cluster.nodes(timeout)
-    stats = app.shared_connection().call(lambda broker: broker.queues(), deadline=timeout)
+    registered = cluster.nodes(timeout)
     return Look(
         at=at,
-        nodes=node_rows(answer, records),
-        queues=[_queue_row(stat, records) for stat in stats],
+        nodes=node_rows(answer, registered),
+        queues=list_queues(app.shared_connection(), deadline=timeout),
         active=active,
         answered=len(answer.replies),
         missing=list(answer.missing),
-        events=_events(records),
+        events=_events(registered),
     )
 
 
@@ -65,20 +65,8 @@ def _active(app: App, nodes: list[str], timeout: float) -> list[dict[str, Any]]:
     ]
 
 
-def _queue_row(stat: Any, records: Sequence[NodeRecord]) -> dict[str, Any]:
-    taken = [n for n in records if n.alive and stat.name in (n.record.get("queues") or ())]
-    return {
-        "queue": stat.name,
-        "depth": stat.ready,
-        "unacked": stat.unacked,
-        "due": stat.due,
-        "consumers": len(taken),
-        "oldest_seconds": stat.oldest,
-    }
-
-
-def _events(records: Sequence[NodeRecord]) -> str | None:
-    said = [bool(node.record.get("task_events")) for node in records if node.alive]
+def _events(registered: Sequence[NodeRecord]) -> str | None:
+    said = [bool(node.record.get("task_events")) for node in registered if node.alive]
     if not said:
         return None
     return "on" if all(said) else "some" if any(said) else "off"

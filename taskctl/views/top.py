@@ -24,6 +24,7 @@ from taskctl.tables import (
     width_of,
 )
 
+from .queue import COLUMNS as QUEUES
 from .status import COLUMNS as NODES
 from .top_detail import detail_lines, help_lines
 
@@ -87,14 +88,6 @@ def _name(row: Row) -> str:
     return clip(row["name"])
 
 
-QUEUES = (
-    Column("queue", "QUEUE", shrinks=True),
-    Column("depth", "DEPTH", number, right=True),
-    Column("unacked", "UNACKED", number, right=True, need=3),
-    Column("due", "DUE LATER", number, right=True, need=1),
-    Column("consumers", "NODES", number, right=True, need=2),
-    Column("oldest_seconds", "OLDEST", seconds, right=True, need=4),
-)
 TASKS = (
     Column("name", "TASK", of_row=_name, shrinks=True),
     Column("id", "ID", short_id),
