@@ -259,6 +259,23 @@ def _broken_module(name: str, exc: BaseException) -> AppNotFound:
     return AppNotFound(f"cannot import {name!r}: {where}{reason}", hint, path, line)
 
 
+#: How the note begins that an exception bears which a module of settings raised.
+_READING = "while reading settings from "
+
+
+def reading_note(name: str, where: str) -> str:
+    """Return the note for an exception that a module of settings raised."""
+    return f"{_READING}{name!r}, named at {where}"
+
+
+def broken_settings(exc: BaseException) -> AppNotFound | None:
+    """Return what to tell of an exception from a module of settings; None for any other."""
+    for note in getattr(exc, "__notes__", ()):
+        if note.startswith(_READING):
+            return _broken_module(note.removeprefix(_READING).split("'")[1], exc)
+    return None
+
+
 def _reason(exc: BaseException) -> tuple[str, str]:
     """Return what went wrong inside a module, and the cure."""
     look = "see the traceback with -v"

@@ -23,7 +23,9 @@ _SECRET_WORDS = frozenset(
 #: ... and so does one with a word that ends like this, ...
 _SECRET_ENDINGS = ("password", "passwd", "secret", "token", "apikey")
 #: ... or with `key` right after one of these (but not routing_key, key_prefix, partition_key).
-_SECRET_KEYS = frozenset("api access private secret account auth encryption signing".split())
+_SECRET_KEYS = frozenset(
+    "api access private secret account auth encryption signing cipher master".split()
+)
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -38,6 +40,10 @@ _URL = re.compile(
 )
 #: A URL with its `://` written %3A%2F%2F, as it stands in the query of another.
 _QUOTED_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*%3A%2F%2F)([^\s'\"&;]*)%40", re.IGNORECASE)
+#: `user:password@host` without the scheme that was forgotten, or with one slash too few.
+_LOGIN = re.compile(r"(?<![\w.+%-])([\w.]*):([^\s@/'\"]+)@(?=[\w\[])")
+#: The end of what may be a URL without a scheme.
+_LOOSE_PAIR = re.compile(r"(?<=[?&])([\w.%-]+)=([^&;\s'\"]+)")
 _BRACKETED = re.compile(r"\[[^\]]*\]")
 _HOST = re.compile(r"[^:]+(:\d*)?|")
 _QUERY = re.compile(r"\?[\w.-]+=")
@@ -73,7 +79,7 @@ def mask_url(url: str) -> str:
     """Return a URL, or several parted by `;` or `,`, without passwords and secret options."""
     first = _SCHEME.search(url)
     if first is None:
-        return url
+        return _LOOSE_PAIR.sub(_mask_query_pair, _LOGIN.sub(_mask_login, url))
     starts = [first.start(), *(f.start() for f in _NEXT_SCHEME.finditer(url, first.end()))]
     masked = url[: starts[0]]
     piece = ""
@@ -138,11 +144,19 @@ def mask_text(text: str) -> str:
     """Return a text with the secrets of all URLs and `password=...` pairs in it masked."""
     if "://" in text:
         text = _URL.sub(lambda found: mask_url(found[0]), text)
+    if "@" in text:
+        text = _LOGIN.sub(_mask_login, text)
+    if "?" in text:
+        text = _LOOSE_PAIR.sub(_mask_query_pair, text)
     text = _QUOTED_URL.sub(_mask_quoted, text)
     text = _PAIR.sub(_mask_pair, text)
     text = _YAML_PAIR.sub(_mask_pair, text)
     text = _BEARER.sub(rf"\1 {MASK}", text)
     return _PEM.sub(rf"\1{MASK}\2", text)
+
+
+def _mask_login(found: re.Match[str]) -> str:
+    return found[0] if found[2] == MASK else f"{found[1]}:{MASK}@"
 
 
 def _mask_pair(found: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .errors import ConfigSourceNotFound, ImproperlyConfigured, SettingError
-from .loader import import_object, is_missing
+from .loader import import_object, is_missing, reading_note
 from .settings_table import NEW_NAMES, PREFIXES, SETTINGS
 from .settings_types import coerce
 
@@ -175,12 +175,15 @@ def load_holder(name: str, silent: bool, origin: Origin) -> Any:
         if silent:
             return None
         if not is_missing(exc, name):
-            exc.add_note(f"while reading settings from {name!r}, named at {origin.where}")
+            exc.add_note(reading_note(name, origin.where))
             raise
         raise ConfigSourceNotFound(
             f"{origin.where}: no settings at {name!r}: {exc} "
             "(name a module, or an object in it as module:attribute)"
         ) from exc
+    except Exception as exc:
+        exc.add_note(reading_note(name, origin.where))
+        raise
 
 
 class Source:

@@ -124,6 +124,7 @@ class Console:
         (--where, --sort, --fields) holds in every format.
         """
         known = wide or columns
+        rows = [{key: _safe(value) for key, value in row.items()} for row in rows]
         if self.selection is not None:
             rows, columns, wide = self._select(rows, columns, known)
         pick = (lambda row: row) if self.selection is None else self.selection.pick
@@ -241,6 +242,18 @@ def terminal_width() -> int:
 def now() -> str:
     """Return the time of day as documents bear it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _safe(value: Any) -> Any:
+    """Return a value of a row without the secrets in it: those of URLs, and below secret keys."""
+    if not isinstance(value, str | list | tuple | Mapping):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    if "://" not in text and not ("@" in text and ":" in text) and not isinstance(value, Mapping):
+        return value
+    from taskctl.core.redact import mask  # as above: most rows hold nothing of the kind
+
+    return mask(value)
 
 
 def field_column(key: str) -> Column:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from taskctl.core import errors
+from taskctl.core.loader import broken_settings
 
 OK, FAILED, USAGE, PARTIAL = 0, 1, 2, 3
 UNAVAILABLE, DEFECT, CANT_CREATE, TRY_LATER = 69, 70, 73, 75
@@ -64,6 +65,8 @@ def describe(exc: BaseException) -> CommandError | None:
         if isinstance(exc, kind):
             message, hint = _sentence(exc)
             return CommandError(message, hint, exit_code=exit_code, code=code)
+    if (broken := broken_settings(exc)) is not None:
+        return CommandError(broken.message, broken.hint, exit_code=USAGE, code="app")
     return None
 
 

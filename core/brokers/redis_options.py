@@ -110,7 +110,11 @@ def read_url(url: str) -> Address:
         parts = urlsplit(url)
         port = parts.port or 6379
     except ValueError as exc:
-        raise ImproperlyConfigured(f"the {scheme}:// broker URL cannot be read: {exc}") from exc
+        # What Python says quotes a part of the URL, which may be one of the password.
+        raise ImproperlyConfigured(
+            f"the {scheme}:// broker URL cannot be read: the port must be a number, and / # ? @ in"
+            " a password be written as %2F %23 %3F %40"
+        ) from None
     query = dict(parse_qsl(parts.query))
     username = unquote(parts.username) if parts.username else query.pop("username", "") or None
     password = unquote(parts.password) if parts.password else query.pop("password", "") or None

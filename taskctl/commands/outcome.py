@@ -10,7 +10,7 @@ from taskctl.complaints import tell
 from taskctl.console import Console
 from taskctl.core import states
 from taskctl.core.app import App
-from taskctl.core.redact import mask_url
+from taskctl.core.redact import mask_text, mask_url
 from taskctl.failures import CONFIG, FAILED, OK, CommandError
 from taskctl.views.result import draw_outcome
 
@@ -61,14 +61,14 @@ def facts(result: Any) -> dict[str, Any]:
     error = None
     if isinstance(value, BaseException):
         lines = str(value).strip().splitlines()
-        error = {"type": type(value).__name__, "message": " ".join(lines)}
+        error = {"type": type(value).__name__, "message": mask_text(" ".join(lines))}
     return {
         "id": result.id,
         "task": result.name,
         "state": state,
         "result": None if error else value,
         "error": error,
-        "traceback": result.traceback,
+        "traceback": mask_text(result.traceback) if result.traceback else result.traceback,
         "done_at": None if done is None else _utc(done),
     }
 

@@ -60,7 +60,7 @@ def _settings(
 
 def _talk(context: Context, text: str) -> None:
     if not context.quiet:
-        print(text, file=sys.stderr)
+        print(mask_text(text), file=sys.stderr)
 
 
 def _read(filename: str) -> str:

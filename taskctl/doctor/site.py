@@ -84,7 +84,7 @@ def check_broker(patient: Patient) -> Iterator[Said]:
         queues = patient.queues
     except Exception as exc:
         where = app.conf.origin("broker_url").where
-        raise Trouble(mask_url(str(exc)), _how_to_reach(url, where)) from exc
+        raise Trouble(mask_url(str(exc)), _how_to_reach(url, where, "broker_url")) from exc
     took = time.monotonic() - began
     took = patient.server.get("latency", took)
     if took > _SLOW:
@@ -101,10 +101,13 @@ def _named(url: str) -> str:
     return f"{parts.scheme} {parts.netloc.rpartition('@')[2] or parts.path}"
 
 
-def _how_to_reach(url: str, where: str) -> str:
+def _how_to_reach(url: str, where: str, key: str) -> str:
+    """Return what to look at first; the key names the setting that holds the URL."""
     if url.startswith("sqlite"):
         return f"ls -ld {shlex.quote(str(path_of_url(url).parent))}"
-    return _ping(url) + (f"   # broker_url is set by {where}" if where else "")
+    if not url.startswith(("redis://", "rediss://")):
+        return f"taskctl config explain {key}"
+    return _ping(url) + (f"   # {key} is set by {where}" if where else "")
 
 
 def _ping(url: str) -> str:
@@ -113,9 +116,14 @@ def _ping(url: str) -> str:
 
 def redis_cli(url: str) -> str:
     """Return how to call redis-cli for this server; it asks for the password itself."""
-    parts = urlsplit(url)
-    words = ["redis-cli", "-h", parts.hostname or "localhost", "-p", str(parts.port or 6379)]
-    words += ["-n", parts.path.strip("/")] if parts.path.strip("/") not in ("", "0") else []
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "localhost", str(parts.port or 6379)
+    except ValueError:  # a URL that nobody can read; the check has said so
+        return "redis-cli"
+    db = parts.path.strip("/")
+    words = ["redis-cli", "-h", host, "-p", port]
+    words += ["-n", db] if db.isdigit() and db != "0" else []
     words += ["--tls"] if parts.scheme == "rediss" else []
     words += ["--user", parts.username] if parts.username else []
     words += ["--askpass"] if parts.password else []
@@ -223,6 +231,7 @@ def check_results(patient: Patient) -> Iterator[Said]:
         app.backend.open()
         app.backend.load(["taskctl-doctor"])
     except Exception as exc:
-        where = app.conf.origin("result_backend").where or app.conf.origin("broker_url").where
-        raise Trouble(mask_url(str(exc)), _how_to_reach(url, where)) from exc
+        key = "result_backend" if app.conf.result_backend else "broker_url"
+        where = app.conf.origin(key).where
+        raise Trouble(mask_url(str(exc)), _how_to_reach(url, where, key)) from exc
     yield ok(f"{_named(url)}, {(time.monotonic() - began) * 1000:.1f} ms")
