@@ -51,12 +51,12 @@ class SignalBox:
 
     def take(self) -> list[int]:
         """Return the signals that came since the last call, oldest first."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             while self._ours.recv(64):
                 continue
-        except BlockingIOError:
-            arrived = list(self._arrived)
-        self._arrived.clear()
+        arrived: list[int] = []
+        while self._arrived:  # one by one: the handler may run between any two steps
+            arrived.append(self._arrived.popleft())
         return arrived
 
     def wake(self) -> None:
