@@ -34,7 +34,7 @@ def _ls(context: Context, /, names: tuple[str, ...], watch: float | None, **opti
     def draw(page: Console) -> int:
         with reaching(app):
             rows = desk.list_queues(app.shared_connection())
-        draw_queues(page, _fitting(rows, names))
+        draw_queues(page, _fitting(rows, names), app.conf.task_dead_letter_queue)
         return OK
 
     return watching(console, watch, draw)

@@ -38,7 +38,7 @@ def _pause(context: Context, names: tuple[str, ...], timeout: float) -> int:
         foreign = foreign_takers(app, names, min(timeout, 1.0))
     for queue, nodes in foreign.items():
         console.warn(
-            f"{', '.join(nodes)} of Celery's take from {queue!r} and do not obey; tell them:"
+            f"nodes of Celery's take from {queue!r} and cannot obey: {', '.join(nodes)}; tell them:"
             f" taskctl control cancel_consumer {queue} -d {','.join(nodes)}"
         )
     return PARTIAL if foreign else code

@@ -31,7 +31,6 @@ COLUMNS: Sequence[Column] = (
     Column("reason", "REASON", need=6),
     Column("failed_at", "FAILED", _ago, right=True, need=5),
     Column("attempts", "TRIES", number, right=True, need=1),
-    Column("node", "NODE", shrinks=True, need=2),
     Column("exception", "EXCEPTION", _last_line, shrinks=True, need=3),
 )
 WIDE: Sequence[Column] = (
@@ -52,6 +51,9 @@ DONE: Sequence[Column] = (
     Column("result", "RESULT"),
 )
 _FACTS = ("task", "args_repr", "queue", "reason", "failed_at", "attempts", "node", "priority")
+#: Headers that say nothing, and those that the facts say already.
+_DEFAULTS: Sequence[Any] = (None, {}, [], [None, None], 0)
+_SHOWN_ABOVE = ("id", "task", "argsrepr", "kwargsrepr")
 _WHOLE = (*WIDE, *(Column(key, key.upper()) for key in ("args_repr", "priority", "headers")))
 
 
@@ -74,7 +76,7 @@ def draw_letter(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         if row["exception"]:
             console.line(f"  {'exception':<9}  {row['exception']}")
         for key, value in row["headers"].items():
-            if value not in (None, {}, []) and key not in ("id", "task", "argsrepr", "kwargsrepr"):
+            if value not in _DEFAULTS and key not in _SHOWN_ABOVE:
                 console.line(f"  header {key}: {json.dumps(value, ensure_ascii=False)}")
         if row["traceback"]:
             console.line()

@@ -60,18 +60,23 @@ DELETED: Sequence[Column] = (
 )
 
 
-def draw_queues(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    """List queues, and say in a line what needs an eye."""
+def draw_queues(console: Console, rows: Sequence[Mapping[str, Any]], dead_queue: str) -> None:
+    """List queues, and say in a line what needs an eye; `dead_queue` holds the dead letters."""
     console.rows("queue.ls", COLUMNS, rows, wide=WIDE)
-    console.summary(summary(rows))
+    console.summary(summary(rows, dead_queue))
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+def summary(rows: Sequence[Mapping[str, Any]], dead_queue: str) -> str:
     """Return how much waits, and where nobody takes it."""
-    waiting = sum(row["depth"] for row in rows)
-    text = f"{plural(waiting, 'message')} in {plural(len(rows), 'queue')}"
-    left = [row["queue"] for row in rows if row["depth"] and not row["consumers"]]
-    return f"{text}; no taskctl node takes from: {', '.join(left)}" if left else text
+    alive = [row for row in rows if row["queue"] != dead_queue]
+    waiting = sum(row["depth"] for row in alive)
+    dead = sum(row["depth"] for row in rows) - waiting
+    parts = [f"{plural(waiting, 'message')} in {plural(len(alive), 'queue')}"]
+    if left := [row["queue"] for row in alive if row["depth"] and not row["consumers"]]:
+        parts.append(f"no taskctl node takes from: {', '.join(left)}")
+    if dead:
+        parts.append(f"{plural(dead, 'dead letter')}: taskctl dlq ls")
+    return "; ".join(parts)
 
 
 def draw_queue(console: Console, row: Mapping[str, Any]) -> None:

@@ -216,4 +216,4 @@ def test_whatever_comes_can_be_buried_and_read_again(envelope: bytes) -> None:
         envelope, reason="malformed", detail="", source="q", node="n@h", queue="dead"
     )
 
-    assert decode_envelope(letter.envelope).headers["taskctl-dead"]["reason"] == "malformed"
+    assert deadletters.read(letter.envelope).reason == "malformed"
