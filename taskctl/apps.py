@@ -50,7 +50,7 @@ def client_app(context: Context) -> App:
 def unreachable(app: App, exc: BrokerConnectionError) -> CommandError:
     """Return the error of a broker that does not answer, and who named it."""
     where = app.conf.origin("broker_url").where
-    hint = f"broker_url is set by {where}" if where else "no broker is named: see -b"
+    hint = f"set by {where}; next: taskctl doctor" if where else "no broker is named: see -b"
     return CommandError(str(exc), hint, exit_code=UNAVAILABLE, code="broker")
 
 

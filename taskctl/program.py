@@ -19,7 +19,7 @@ import click
 from .command import write_examples
 from .context import Context
 from .core.version import __version__
-from .failures import INTERRUPTED, usage
+from .failures import INTERRUPTED, CommandError, usage
 from .global_options import equip, global_parameters
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 COMPLETE_VARIABLE = "_TASKCTL_COMPLETE"
+#: Commands that do something even if nobody can read what they say.
+_STAYING = frozenset({"worker", "beat", "multi", "events"})
 #: What a shell says of a program that a closed pipe ended: 128 + SIGPIPE.
 BROKEN_PIPE = 141
 
@@ -70,6 +72,7 @@ def run(words: Sequence[str]) -> int:
     """Run one command line; return the exit code. Every error ends here."""
     context = Context()
     try:
+        _fill_closed_streams(words)
         code = _run(list(words), context)
         sys.stdout.flush()
         return code
@@ -84,6 +87,23 @@ def run(words: Sequence[str]) -> int:
         from .complaints import complain  # 5 ms, which a command that goes well need not pay
 
         return complain(exc, verbose=context.verbose)
+
+
+def _fill_closed_streams(words: Sequence[str]) -> None:
+    """Put /dev/null where the caller closed a standard stream, before a file gets its number.
+
+    Raises CommandError if it is stdout, and the command is there to show something.
+    """
+    closed = [fd for fd, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)) if stream is None]
+    for fd in closed:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        if nothing != fd:
+            os.dup2(nothing, fd)
+            os.close(nothing)
+        name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[fd]
+        setattr(sys, name, open(fd, mode, closefd=False))  # noqa: SIM115
+    if 1 in closed and not _STAYING.intersection(words):
+        raise CommandError("stdout is closed: there is nowhere to write to")
 
 
 def _run(words: list[str], context: Context) -> int:

@@ -201,7 +201,7 @@ class Line:
         if isinstance(exc, redis.TimeoutError | TimeoutError):
             return BrokerConnectionError(f"{where} did not answer in time: {text}")
         if isinstance(exc, redis.ConnectionError | OSError):
-            return BrokerConnectionError(f"cannot reach {where}: {text}")
+            return BrokerConnectionError(f"broker {where}: {_reason(exc) or text}")
         if isinstance(exc, redis.exceptions.OutOfMemoryError) or "OOM" in text[:40]:
             return BrokerError(
                 f"{where} is out of memory and stored nothing: raise maxmemory or drain its queues"
@@ -214,6 +214,14 @@ class Line:
                 f"(look with TYPE, then move it away): {text}"
             )
         return BrokerError(f"{where} refused: {text}")
+
+
+def _reason(exc: Exception) -> str:
+    """Return what the system says of a connection that failed, without the driver's words."""
+    for error in (exc, exc.__cause__, exc.__context__):
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror[:1].lower() + error.strerror[1:]
+    return ""
 
 
 def _connection(address: Address, options: Options, timeout: float) -> Any:

@@ -96,6 +96,12 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     tls_options: dict[str, Any] = {}
 
 
+def _user(name: str | None, password: str | None) -> str:
+    if name is None and password is None:
+        return ""
+    return f"{name or ''}{':********' if password is not None else ''}@"
+
+
 def read_url(url: str) -> Address:
     """Return the address in a redis://, rediss:// or redis+socket:// URL.
 
@@ -109,7 +115,7 @@ def read_url(url: str) -> Address:
     try:
         parts = urlsplit(url)
         port = parts.port or 6379
-    except ValueError as exc:
+    except ValueError:
         # What Python says quotes a part of the URL, which may be one of the password.
         raise ImproperlyConfigured(
             f"the {scheme}:// broker URL cannot be read: the port must be a number, and / # ? @ in"
@@ -130,7 +136,7 @@ def read_url(url: str) -> Address:
     tls_options = _tls_options(query) if tls else {}
     _nothing_left(query, TLS_OPTIONS if tls else ())
     return Address(
-        shown=f"{scheme}://{host}:{port}/{db}",
+        shown=f"{scheme}://{_user(username, password)}{host}:{port}/{db}",
         db=db,
         host=host,
         port=port,

@@ -133,7 +133,7 @@ def test_an_unreachable_broker_is_one_line_and_exits_69(shell: Shell) -> None:
 
     assert (said.code, said.out) == (69, "")
     assert "hunter2" not in said.err
-    assert said.err.splitlines()[1] == "  broker_url is set by -b"
+    assert said.err.splitlines()[1] == "  set by -b; next: taskctl doctor"
 
 
 def test_a_countdown_is_kept(proj: Shell) -> None:

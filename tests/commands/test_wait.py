@@ -126,7 +126,7 @@ def test_it_waits_for_a_broker_that_is_not_there_yet(
 
     assert said.code == 0
     notes = said.err.splitlines()
-    assert notes[0].startswith("note: cannot reach redis://127.0.0.1:")
+    assert notes[0].startswith("note: broker redis://127.0.0.1:")
     assert notes[0].endswith("; waiting for it")
     assert notes[1:] == ["note: reached again"]
 
@@ -137,7 +137,7 @@ def test_a_broker_that_never_comes_is_a_timeout(desk: Desk) -> None:
     said = desk.run("wait", "workers.ready >= 1", "--timeout", "0.2", "--interval", "0.05")
 
     assert (said.code, said.out) == (124, "")
-    assert "cannot reach" in said.err.splitlines()[-1]
+    assert "broker redis" in said.err.splitlines()[-1]
 
 
 def test_a_broker_that_swallows_everything_keeps_nobody_beyond_the_time(desk: Desk) -> None:

@@ -100,9 +100,9 @@ def test_a_broker_that_is_away_is_told_at_once_by_check(shell: Shell) -> None:
     said = shell.proj("worker", "--check", "-b", "redis://:secret@127.0.0.1:1/0")
 
     assert said.code == 69
-    assert "cannot reach redis://127.0.0.1:1/0" in said.err
+    assert "broker redis://127.0.0.1:1/0" in said.err
     assert "secret" not in said.err
-    assert said.err.endswith("\n  broker_url is set by -b\n")
+    assert said.err.endswith("\n  set by -b; next: taskctl doctor\n")
 
 
 def test_a_worker_goes_on_trying_a_broker_that_is_away(shell: Shell) -> None:
@@ -168,7 +168,7 @@ def test_detached_it_says_why_it_did_not_get_ready(shell: Shell) -> None:
     said = shell.proj("worker", "-D", "-b", "redis://127.0.0.1:1/0")
 
     assert said.code == 69
-    assert said.err.splitlines()[-1].startswith("error: cannot reach redis://127.0.0.1:1/0")
+    assert said.err.splitlines()[-1].startswith("error: broker redis://127.0.0.1:1/0")
 
 
 def test_it_goes_on_in_the_python_that_was_asked_for(shell: Shell) -> None:
@@ -237,7 +237,7 @@ def test_multi_start_tells_soon_that_the_broker_is_away(shell: Shell) -> None:
 
     assert said.code == 1
     assert "w1@" in said.out
-    assert "cannot reach redis://127.0.0.1:1/0" in said.err
+    assert "broker redis://127.0.0.1:1/0" in said.err
 
 
 def test_multi_starts_restarts_and_stops_a_real_node(shell: Shell) -> None:

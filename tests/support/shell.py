@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -134,9 +135,14 @@ class Shell:
 
     def type(self, *words: str, answer: str = "", columns: int = 80, **env: str) -> Said:
         """Run a command on a terminal to its end; `out` is all the terminal shows."""
+        line = f"exec {shlex.join(self.argv(*words))}"
+        return self.type_line(line, answer=answer, columns=columns, **env)
+
+    def type_line(self, line: str, *, answer: str = "", columns: int = 80, **env: str) -> Said:
+        """Run a line of sh on a terminal to its end."""
         leader, follower = pty.openpty()
         process = subprocess.Popen(
-            self.argv(*words),
+            ["sh", "-c", line],
             stdin=follower,
             stdout=follower,
             stderr=follower,
