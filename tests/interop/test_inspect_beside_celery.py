@@ -38,6 +38,7 @@ class Pair:
         )
         names = ("TASKCTL_", "CELERY_", "COLUMNS")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(names)}
+        self.env["TASKCTL_RUN_DIR"] = str(folder / "run")
         self.env["XDG_CACHE_HOME"] = str(folder / "cache")
         self.processes = [
             self._start("celery", "-A", "peer", "worker", "-n", "theirs@h", "--pool=solo"),
