@@ -196,7 +196,7 @@ def test_options_come_from_variables_too(own: Shell) -> None:
     assert strict.code == 3
     assert older.code == 3
     assert wrong.code == 2
-    assert wrong.err.startswith("error: TASKCTL_INSPECT_TIMEOUT: a number expected")
+    assert wrong.err.startswith("error: TASKCTL_INSPECT_TIMEOUT=soon: a number expected")
 
 
 def test_celerys_exit_codes_come_back_on_request(own: Shell) -> None:

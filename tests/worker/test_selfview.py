@@ -43,27 +43,29 @@ def worker(*ran: float, hard: float | None = None, **facts: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("node", "state"),
+    ("ran", "facts", "state"),
     [
-        (worker(), "ok"),
-        (worker(5.0), "ok"),
-        (worker(5.0, 6.0), "busy"),
-        (worker(5.0, 6.0, quiet=True), "quiet"),
-        (worker(ready=False, serving=False, trouble="no fork"), "starting"),
-        (worker(5.0, stopping=True), "stopping"),
-        (worker(serving=False, trouble="no fork"), "stuck"),
-        (worker(full=True), "stuck"),
-        (worker(10.0, hard=5.0), "stuck"),
-        (worker(5.5, hard=5.0), "ok"),
+        ((), {}, "ok"),
+        ((5.0,), {}, "ok"),
+        ((5.0, 6.0), {}, "busy"),
+        ((5.0, 6.0), {"quiet": True}, "quiet"),
+        ((), {"ready": False, "serving": False, "trouble": "no fork"}, "starting"),
+        ((5.0,), {"stopping": True}, "stopping"),
+        ((), {"serving": False, "trouble": "no fork"}, "stuck"),
+        ((), {"full": True}, "stuck"),
+        ((10.0,), {"hard": 5.0}, "stuck"),
+        ((5.5,), {"hard": 5.0}, "ok"),
         # Far longer than usual, in every slot.
-        (worker(70.0, 80.0), "stuck"),
-        (worker(70.0), "ok"),
-        (worker(50.0, 55.0), "busy"),
-        (worker(70.0, 80.0, usual=10.0), "busy"),
-        (worker(250.0, 280.0, usual=10.0), "stuck"),
+        ((70.0, 80.0), {}, "stuck"),
+        ((70.0,), {}, "ok"),
+        ((50.0, 55.0), {}, "busy"),
+        ((70.0, 80.0), {"usual": 10.0}, "busy"),
+        ((250.0, 280.0), {"usual": 10.0}, "stuck"),
     ],
 )
-def test_the_state_word(node: Any, state: str) -> None:
+def test_the_state_word(ran: tuple[float, ...], facts: dict[str, Any], state: str) -> None:
+    node = worker(*ran, **facts)
+
     word, reasons = assess(node, node.pool.running(), time.monotonic())
 
     assert word == state
