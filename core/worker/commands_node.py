@@ -80,6 +80,9 @@ class NodeOrders(TaskOrders):
     def _switch_events(self, on: bool, word: str) -> dict[str, Any]:
         events = self.worker.events
         old, events.task_events = events.task_events, on
+        if old != on:
+            # Who watches reads in the record whether there is anything to hear.
+            self.worker.heart.renew(self.worker.consumer.broker)
         already = "already " if old == on else ""
         return changed(f"task events {already}{word}", "task events", old, on)
 
