@@ -104,8 +104,6 @@ class Dump:
 
     def run(self) -> int:
         """Write; a broker that was there once is waited for when it goes."""
-        if self.console.format == "celery" and not self.console.quiet:
-            self._write(STARTING)
         pause, reached = _PAUSES[0], False
         while True:
             connection = self.app.connection()
@@ -113,6 +111,8 @@ class Dump:
                 connection.open()
                 if reached:
                     self.console.note("the broker is back; what happened meanwhile is not known")
+                elif self.console.format == "celery" and not self.console.quiet:
+                    self._write(STARTING)
                 pause, reached = _PAUSES[0], True
                 self.app.events.Receiver(connection, {"*": self._take}).capture()
             except _Enough:
