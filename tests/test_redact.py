@@ -209,3 +209,26 @@ def test_no_secret_is_shown_however_deeply_it_is_nested(value: Any) -> None:
 @given(st.text(max_size=60))
 def test_masking_twice_is_masking_once(text: str) -> None:
     assert mask_text(mask_text(text)) == mask_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ops:hunter2@10.0.0.5:6379", "ops:********@10.0.0.5:6379"),
+        ("redis:/:hunter2@h/0", "redis:/:********@h/0"),
+        ("cannot reach :hunter2@h", "cannot reach :********@h"),
+        ("db?user=u&password=hunter2", "db?user=u&password=********"),
+        ("sqlite:///x?cipher_key=hunter2", "sqlite:///x?cipher_key=********"),
+    ],
+)
+def test_a_url_without_its_scheme_is_masked_too(text: str, shown: str) -> None:
+    assert mask(text) == mask_text(text) == mask_url(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["w1@host: OK", "-c:w1@host 3", "--max-tasks-per-child:w1@h=10", "joe@example.com",
+     '{"hostname":"w1@host"}', "{'a': 'w1@h'}", "at 12:30 w1@h left", "user@10.0.0.5:22"],
+)  # fmt: skip
+def test_names_of_nodes_and_addresses_are_no_logins(text: str) -> None:
+    assert mask_text(text) == text
