@@ -91,12 +91,17 @@ class Screen:
         self.reports[report["node"]] = report
         if self.live is not None:
             self.live.clear()
-        if note := report.get("note"):
+        # That a node runs already a table says in the line of the node.
+        if (note := report.get("note")) and not (report["state"] == "running" and self._is_table):
             self.note(note)
         draw = getattr(self, f"_draw_{self.format}", None)
         if draw is not None:
             draw(report)
             self.out.flush()
+
+    @property
+    def _is_table(self) -> bool:
+        return self.format in ("table", "wide")
 
     def note(self, text: str) -> None:
         """Say something on the side."""
@@ -110,8 +115,17 @@ class Screen:
             self._say(waiting_line([report["pid"] for report in stopping()]))
             self.out.flush()
         elif self.live is not None and self.live.due():
-            self._going.update({report["node"]: report for report in stopping()})
+            for report in stopping():
+                self._going[report["node"]] = self._with_last_work(report)
             self.live.draw(list(map(self._table_line, self._going.values())), self.columns)
+
+    def _with_last_work(self, report: Report) -> Report:
+        """Return a report with what was known of its tasks: its health file may go before it."""
+        last = self._going.get(report["node"])
+        if last is None or report["running_tasks"] is not None:
+            return report
+        work = ("running_tasks", "oldest_seconds")
+        return {**report, **{key: last[key] for key in work}}
 
     def finish(self, summary: str = "", *, ok: bool = True) -> None:
         """Write what stands at the end."""
@@ -119,7 +133,7 @@ class Screen:
             self.live.clear()
         if self.format == "json":
             self._write_document(ok)
-        elif self.format in ("table", "wide") and summary and not self.quiet:
+        elif self._is_table and summary and not self.quiet:
             print(summary, file=self.err, flush=True)
         self.out.flush()
 
@@ -205,7 +219,7 @@ class Screen:
         for line in report.get("last_words") or ():
             print(f"   | {line}", file=self.err)
         # In a table the node stands right above.
-        whose = "" if self.format in ("table", "wide") else f"{report['node']}: "
+        whose = "" if self._is_table else f"{report['node']}: "
         print(f"   {whose}{report['error']}", file=self.err)
         if report["state"] == "failed" and report["logfile"] and self.command != "kill":
             short = report["node"].partition("@")[0]
@@ -273,7 +287,7 @@ def _table_cells(command: str, report: Report, timeout: float | None) -> list[st
             return [what, _work(report)]
         case "stopping":
             limit = f" of {timeout:g} s" if timeout else ""
-            waited = f"waited {seconds or 0:.0f} s{limit}"
+            waited = f"waited {seconds:.0f} s{limit}" if (seconds or 0) >= 1 else ""
             return ["stopping", "; ".join(filter(None, [_work(report), waited]))]
         case "stopped" | "killed":
             return [state, took, f"was {old}"]

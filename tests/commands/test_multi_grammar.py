@@ -222,6 +222,17 @@ def test_a_name_with_percent_signs_reaches_the_worker_whole(places: Path) -> Non
     assert node.pidfile == f"{places}/run/50%.pid"
 
 
+def test_the_health_file_is_looked_for_where_the_worker_writes_it(
+    places: Path, tmp_path: Path
+) -> None:
+    by_default, given = nodes("w1")[0], nodes("w1", f"--health-file={tmp_path}/%n.h")[0]
+
+    assert by_default.healthfile == f"{places}/run/w1@{HOST}.health"
+    assert not any(word.startswith("--health-file") for word in by_default.argv)
+    assert given.healthfile == f"{tmp_path}/w1.h"
+    assert f"--health-file={tmp_path}/w1.h" in given.argv
+
+
 def test_what_stands_behind_two_dashes_is_passed_on_untouched() -> None:
     node = nodes("w1", "--append", "last of %n", "--", "-A", "worker.x=1", "w 2")[0]
 

@@ -151,6 +151,31 @@ def test_any_line_gives_celerys_nodes_and_options(tmp_path: Path, line: list[str
     assert _ours(argv) == _celerys(argv)
 
 
+def test_the_line_of_celerys_manual_that_celery_refuses_works_here(tmp_path: Path) -> None:
+    line = "10 -A proj -Q:1-3 images,video -Q:4,5 data -Q default -L:4,5 DEBUG".split()
+    places = [f"--pidfile={tmp_path}/%n.pid", f"--logfile={tmp_path}/%n%I.log"]
+
+    meant = [word.replace("-L", "-l") for word in line]
+
+    assert _ours([*line, *places]) == _celerys([*meant, *places])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["names", "3"],
+        ["names", "a", "b@%h", "c-d", "--prefix=x-", "-n", "web"],
+        ["expand", "%n/%N/%h/%d/%p%I.%%", "a", "b@c.d"],
+    ],
+)
+def test_names_and_expanded_templates_are_celerys_byte_for_byte(
+    both: Shell, line: list[str]
+) -> None:
+    theirs = _theirs(both, line)
+
+    assert both.run("multi", *line).out == theirs
+
+
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[Shell]:
     """A folder with a project for each program; what they start ends with the test."""
