@@ -10,7 +10,7 @@ TEST_STAMP := $(VENV)/.installed-test
 
 help:
 	@echo "make demo    set up, and watch tasks run on the embedded broker (no server needed)"
-	@echo "make test    set up, and pass every test (installs redis-server where it lacks)"
+	@echo "make test    set up, and pass every test (installs servers and shells where they lack)"
 	@echo "make lint    ruff and mypy only"
 	@echo "make soak    slow endurance tests"
 	@echo "make bench   benchmarks beside Celery"
