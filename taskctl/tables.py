@@ -139,6 +139,19 @@ def _clean(text: str) -> str:
     )
 
 
+def folded(text: str, width: int | None, indent: int) -> list[str]:
+    """Return the lines of a sentence on a terminal that is `width` wide, `indent` of it taken.
+
+    Words stay whole, so that a name or an address can be copied; None is unlimited.
+    """
+    if width is None or width_of(text) + indent <= width:
+        return [text]
+    import textwrap  # 1 ms for the few texts that are too long
+
+    room = max(20, width - indent)
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+
+
 # -- how values read
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from taskctl.console import Console
-from taskctl.tables import Column, Row
+from taskctl.tables import Column, Row, folded
 
 _COLUMNS = (
     Column("key", "SETTING"),
@@ -66,7 +66,11 @@ def draw_explanation(console: Console, item: Mapping[str, Any]) -> None:
         case _:
             console.line(f"{console.paint(item['key'], 'bold')} = {shown(item['value'])}")
             for name, text in _explained(item):
-                console.line(f"  {name:<9} {text}")
+                if name != "value":  # the first line holds it
+                    first, *others = folded(text, console.width(), 12)
+                    console.line(f"  {name:<9} {first}")
+                    for line in others:
+                        console.line(" " * 12 + line)
 
 
 def _explained(item: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -111,6 +115,8 @@ def draw_differences(console: Console, items: Sequence[Row], sides: tuple[str, s
         console.summary(f"{count} setting{'' if count == 1 else 's'} differ{'s' * (count == 1)}")
 
 
+#: Columns that the longest severity and its colon take.
+_HEAD = 9
 _SEVERITIES = {"error": "red", "warning": "yellow", "advice": "blue"}
 
 
@@ -122,7 +128,10 @@ def draw_problems(console: Console, problems: Sequence[Row], *, ok: bool) -> Non
     for problem in problems:
         colour = _SEVERITIES[problem["severity"]]
         place = f"{problem['from']}: " if problem["from"] else ""
-        console.line(f"{console.paint(problem['severity'], colour)}: {place}{problem['message']}")
+        first, *others = folded(place + problem["message"], console.width(), _HEAD)
+        console.line(f"{console.paint(problem['severity'], colour)}: {first}")
+        for line in others:
+            console.line(" " * _HEAD + line)
     count = Counter(problem["severity"] for problem in problems)
     if not problems:
         console.line("ok: no unknown, unused or conflicting settings")

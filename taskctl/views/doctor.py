@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from taskctl.console import Console
-from taskctl.tables import Column, Row
+from taskctl.tables import Column, Row, folded
 
 _COLUMNS = (
     Column("check", "CHECK"),
@@ -18,6 +18,8 @@ _COLUMNS = (
 _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red", "skip": "dim"}
 #: Checks that are listed even if all is well with them.
 _ALWAYS = ("app", "broker")
+#: Columns in front of a message.
+_HEAD = 16
 
 
 class Report:
@@ -34,11 +36,15 @@ class Report:
         """Draw one finding on a terminal at once: a doctor who is slow should not be silent."""
         if not self.as_it_comes:
             return
-        if row["state"] == "ok" and row["check"] not in _ALWAYS and not self.every:
+        quiet = row["state"] == "skip" or (row["state"] == "ok" and row["check"] not in _ALWAYS)
+        if quiet and not self.every:
             return
         console = self.console
         state = console.paint(row["state"], _COLOURS[row["state"]]) + " " * (4 - len(row["state"]))
-        console.line(f"{state}  {row['check']:<9} {row['message']}")
+        first, *others = folded(row["message"], console.width(), _HEAD)
+        console.line(f"{state}  {row['check']:<9} {first}")
+        for line in others:
+            console.line(" " * _HEAD + line)
         if row["cure"]:
             console.line(f"      cure: {row['cure']}")
         console.out.flush()

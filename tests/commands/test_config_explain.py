@@ -35,7 +35,8 @@ def with_settings(shell: Shell, text: str = CONF) -> Shell:
 
 
 def test_explain_says_all_there_is_to_say(proj: Shell) -> None:
-    said = proj.type("-A", "proj", "config", "explain", "CELERYD_PREFETCH_MULTIPLIER", NO_COLOR="1")
+    asked = ("-A", "proj", "config", "explain", "CELERYD_PREFETCH_MULTIPLIER")
+    said = proj.type(*asked, columns=200, NO_COLOR="1")
 
     words = {line[2:11].strip(): line[12:] for line in said.out.splitlines()[1:]}
     assert said.out.splitlines()[0] == "worker_prefetch_multiplier = 1"
