@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from taskctl.core.config import Settings
+from taskctl.core.errors import ImproperlyConfigured
+from taskctl.core.settings_files import read_settings_file
+from taskctl.core.settings_risks import Site, find_risks
 
 from ..support.shell import Shell
 
@@ -85,20 +92,37 @@ def test_explain_of_an_unknown_key_names_the_nearest(proj: Shell) -> None:
     ("name", "text"),
     [
         ("x.py", CONF),
-        ("x.toml", "broker_url = 'redis://ops:hunter2@10.0.0.5'\nworker_prefetch_multiplier = 1\n"),
-        ("pyproject.toml", "[tool.taskctl]\nbroker_url = 'redis://ops:hunter2@10.0.0.5'\n"
-                           "[tool.taskctl.worker]\nprefetch_multiplier = 1\n"),
-        ("x.json", json.dumps({"broker_url": "redis://ops:hunter2@10.0.0.5",
-                               "worker_prefetch_multiplier": 1})),
-        (".env", "# TASKCTL_BROKER_URL=no\nexport TASKCTL_BROKER_URL='redis://ops:hunter2@10.0.0.5'\n"
-                 "CELERYD_PREFETCH_MULTIPLIER=1 # one\nPATH=/bin\n"),
+        ("x.toml", CONF),
+        (
+            "pyproject.toml",
+            "[tool.taskctl]\nbroker_url = 'redis://ops:hunter2@10.0.0.5'\n"
+            "[tool.taskctl.worker]\nprefetch_multiplier = 1\n",
+        ),
+        (
+            "x.json",
+            '{"broker_url": "redis://ops:hunter2@10.0.0.5", "worker_prefetch_multiplier": 1}',
+        ),
+        (
+            ".env",
+            "# TASKCTL_BROKER_URL=no\nexport TASKCTL_BROKER_URL='redis://ops:hunter2@10.0.0.5'\n"
+            "CELERYD_PREFETCH_MULTIPLIER=1 # one\nPATH=/bin\n",
+        ),
     ],
-)  # fmt: skip
-def test_diff_with_a_file_of_the_same_settings_exits_0(proj: Shell, name: str, text: str) -> None:
-    (proj.folder / "side").mkdir()
-    (proj.folder / "side" / name).write_text(text)
+)
+def test_each_kind_of_file_is_read(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
 
-    said = proj.proj("config", "diff", "app", f"side/{name}", TASKCTL_RESULT_BACKEND="")
+    found = read_settings_file(str(tmp_path / name))
+
+    assert {key: value for key, (value, _) in found.items()} == {
+        "broker_url": "redis://ops:hunter2@10.0.0.5",
+        "worker_prefetch_multiplier": 1,
+    }
+    assert found["broker_url"][1].path == str(tmp_path / name)
+
+
+def test_diff_with_a_file_of_the_same_settings_exits_0(proj: Shell) -> None:
+    said = proj.proj("config", "diff", "app", "proj/conf.py")
 
     assert (said.code, said.out.splitlines()[1:], said.err) == (0, [], "")
 
@@ -141,50 +165,67 @@ def test_diff_asks_a_node(fleet: Shell) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("gone.toml", None, "gone.toml: no such file or directory"),
-        ("x.json", "[1]", "x.json: an object of settings expected"),
-        ("x.json", "{", "x.json: Expecting property name"),
-        ("x.py", "1/0", "x.py: ZeroDivisionError: division by zero"),
-        ("x.toml", "a = ", "x.toml: Invalid value"),
+        ("x.json", "[1]", "an object of settings expected"),
+        ("x.json", "{", "Expecting property name"),
+        ("x.py", "1/0", "ZeroDivisionError: division by zero"),
+        ("x.toml", "a = ", "Invalid value"),
+        ("x.toml", "task_acks_lat = true", "unknown setting 'task_acks_lat': task_acks_late?"),
     ],
 )
-def test_diff_with_a_file_that_cannot_be_read_exits_2(
-    proj: Shell, file: str, text: str | None, message: str
+def test_a_file_that_cannot_be_understood_says_why(
+    tmp_path: Path, file: str, text: str, message: str
 ) -> None:
-    if text is not None:
-        (proj.folder / file).write_text(text)
+    (tmp_path / file).write_text(text)
 
-    said = proj.proj("config", "diff", "app", file)
+    with pytest.raises(ImproperlyConfigured, match=re.escape(message)):
+        read_settings_file(str(tmp_path / file))
 
-    assert (said.code, said.out) == (2, "")
-    assert said.err.startswith(f"error: {message}")
+
+def test_diff_with_a_file_that_is_not_there_exits_2(proj: Shell) -> None:
+    said = proj.proj("config", "diff", "app", "gone.toml")
+
+    assert (said.code, said.out, said.err) == (
+        2,
+        "",
+        "error: gone.toml: no such file or directory\n",
+    )
 
 
 @pytest.mark.parametrize(
     ("conf", "key"),
     [
-        ("broker_transport_options = {'visibility_timeout': 60}\ntask_time_limit = 90",
-         "broker_transport_options"),
-        ("task_reject_on_worker_lost = False", "task_reject_on_worker_lost"),
-        ("task_max_deliveries = None", "task_max_deliveries"),
-        ("accept_content = ['json', 'pickle']", "accept_content"),
-        ("worker_prefetch_multiplier = 0", "worker_prefetch_multiplier"),
-        ("broker_connection_retry = False", "broker_connection_retry"),
-        ("worker_enable_remote_control = False", "worker_enable_remote_control"),
-        ("result_expires = None", "result_expires"),
-        ("broker_url = 'rediss://h'\nbroker_use_ssl = {'ssl_cert_reqs': None}", "broker_use_ssl"),
+        (
+            {"broker_transport_options": {"visibility_timeout": 60}, "task_time_limit": 90},
+            "broker_transport_options",
+        ),
+        ({"task_reject_on_worker_lost": False}, "task_reject_on_worker_lost"),
+        ({"task_max_deliveries": None}, "task_max_deliveries"),
+        ({"accept_content": ["json", "pickle"]}, "accept_content"),
+        ({"worker_prefetch_multiplier": 0}, "worker_prefetch_multiplier"),
+        ({"broker_connection_retry": False}, "broker_connection_retry"),
+        ({"worker_enable_remote_control": False}, "worker_enable_remote_control"),
+        ({"result_expires": None}, "result_expires"),
+        ({"broker_use_ssl": {"ssl_cert_reqs": None}}, "broker_use_ssl"),
     ],
-)  # fmt: skip
-def test_check_warns_of_what_hurts_at_night(shell: Shell, conf: str, key: str) -> None:
-    base = "broker_url = 'redis://h'\nresult_backend = 'redis://h'\n"
-    with_settings(shell, base + conf + "\n")
+)
+def test_what_hurts_at_night_is_advised_against(conf: dict[str, Any], key: str) -> None:
+    settings = Settings()
+    settings.update(conf)
+    scheme = "rediss" if "broker_use_ssl" in conf else "redis"
+
+    found = find_risks(settings, Site(f"{scheme}://h", "redis://h", {}))
+
+    assert [(problem.severity, problem.key) for problem in found] == [("advice", key)]
+
+
+def test_advice_counts_if_strict(shell: Shell) -> None:
+    with_settings(shell, "result_expires = None\n")
 
     said = shell.proj("config", "check", "-o", "json")
     strict = shell.proj("config", "check", "--strict")
 
-    assert [(item["severity"], item["key"]) for item in said.json["items"]] == [("advice", key)]
-    assert (said.code, strict.code) == (0, 78)
-    assert strict.out.startswith("advice: proj/conf.py:")
+    assert (said.code, said.json["ok"], strict.code) == (0, True, 78)
+    assert strict.out.startswith("advice: proj/conf.py:1: result_expires is None")
 
 
 def test_check_looks_at_the_delays_of_tasks_too(shell: Shell) -> None:
