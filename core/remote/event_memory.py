@@ -51,6 +51,9 @@ class TaskIndex(Mapping[str, set[Task]]):
     def __getitem__(self, word: str) -> set[Task]:
         return set(self._sets.get(word, ()))
 
+    def __contains__(self, word: object) -> bool:
+        return word in self._sets
+
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._sets))
 

@@ -13,6 +13,13 @@ from .event_memory import Recent, TaskIndex
 from .event_records import Task as KnownTask
 from .event_records import Worker as KnownWorker
 
+#: What fields that we reckon with must be, if they are there.
+_KINDS: dict[str, Any] = {
+    "hostname": str, "uuid": str, "name": str, "parent_id": str, "root_id": str, "clock": int,
+    "timestamp": (int, float), "local_received": (int, float), "freq": (int, float),
+    "runtime": (int, float), "traceback": str,
+}  # fmt: skip
+
 
 class State:
     """The fleet as events tell it; hand `event` to a receiver as its handler.
@@ -72,9 +79,11 @@ class State:
             group, _, subject = str(event.get("type")).partition("-")
             if group in self.handlers:
                 return self.handlers[group](subject, event), subject
-            if group == "worker" and event.get("hostname"):
+            if not event.get("hostname") or not _is_sound(event):
+                return None
+            if group == "worker":
                 return self._worker_event(subject, event), subject
-            if group == "task" and event.get("uuid") and event.get("hostname"):
+            if group == "task" and event.get("uuid"):
                 return self._task_event(subject, event), subject
             return None
 
@@ -247,3 +256,12 @@ class State:
     def __setstate__(self, facts: dict[str, Any]) -> None:
         self.__dict__.update(facts)
         self._set_up(facts["workers"], facts["tasks"])
+
+
+def _is_sound(event: dict[str, Any]) -> bool:
+    """Return whether the fields that we reckon with can be what they say."""
+    return all(
+        value is None or isinstance(value, _KINDS[name])
+        for name, value in event.items()
+        if name in _KINDS
+    )

@@ -19,7 +19,7 @@ from taskctl.core.errors import BrokerConnectionError, BrokerError
 from taskctl.core.redact import mask
 from taskctl.failures import OK, usage
 from taskctl.live.model import TASKS, View
-from taskctl.views.events import STARTING, CeleryDump, People
+from taskctl.views.events import STARTING, CeleryDump, People, seconds_of
 
 from .top import has_terminal, live_options, live_view
 from .worker_options import DAEMON, LOG_LEVELS
@@ -144,8 +144,7 @@ class Dump:
 def _json(event: Event) -> str:
     import json  # of the one format that writes it
 
-    stamp = float(event.get("timestamp") or 0.0)
-    at = datetime.fromtimestamp(stamp, UTC).isoformat(timespec="milliseconds")
+    at = datetime.fromtimestamp(seconds_of(event), UTC).isoformat(timespec="milliseconds")
     return json.dumps({"at": at.replace("+00:00", "Z"), **event}, ensure_ascii=False, default=str)
 
 

@@ -15,6 +15,8 @@ Event = Mapping[str, Any]
 
 #: Celery's first line (events/dumper.py of 5.7).
 STARTING = "-> evdump: starting capture..."
+#: The end of the year 9999, which is as far as dates go.
+_LAST = 253402300800.0
 #: Most tasks whose names are remembered, as in Celery.
 _NAMES = 0xFFF
 _TYPES = {
@@ -35,6 +37,12 @@ _WORDS = {
 Paint = Callable[[str, str], str]
 
 
+def seconds_of(event: Event) -> float:
+    """Return the Unix time an event bears; 0 if it bears none that can be shown."""
+    value = event.get("timestamp")
+    return float(value) if isinstance(value, int | float) and 0 <= value < _LAST else 0.0
+
+
 class CeleryDump:
     """Writes events as `celery events --dump` does; knows the names of tasks it has seen."""
 
@@ -44,7 +52,8 @@ class CeleryDump:
     def line(self, event: Event) -> str:
         """Return the line of one event."""
         fields = dict(event)
-        at = datetime.fromtimestamp(float(fields.pop("timestamp", 0.0) or 0.0), UTC)
+        at = datetime.fromtimestamp(seconds_of(event), UTC)
+        fields.pop("timestamp", None)
         kind = str(fields.pop("type")).lower()
         head = f"{fields.pop('hostname', None)} [{at}] {_TYPES.get(kind, kind.replace('-', ' '))}"
         if not kind.startswith("task-"):
@@ -75,7 +84,7 @@ class People:
 
     def line(self, event: Event) -> str:
         """Return the line of one event."""
-        at = datetime.fromtimestamp(float(event.get("timestamp") or 0.0))
+        at = datetime.fromtimestamp(seconds_of(event))
         kind = str(event["type"])
         word = self._paint(f"{kind:<16}", _WORDS.get(kind, ""))
         parts = [f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}", clip(event.get("hostname")), word]
@@ -86,8 +95,7 @@ class People:
 
     def _task(self, uuid: str, event: Event) -> str:
         if event.get("name"):
-            self._names[uuid] = clip(str(event["name"]))
+            self._names[uuid] = clip(event["name"])
         task = f"{self._names.get(uuid, '')}[{short_id(uuid)}]"
-        if "args" not in event:
-            return task
-        return f"{task}  {clip(arguments({'args': event['args'], 'kwargs': event['kwargs']}))}"
+        given = arguments({"args": event.get("args"), "kwargs": event.get("kwargs")})
+        return f"{task}  {clip(given)}" if given else task

@@ -54,15 +54,15 @@ _EMPTY = {
 
 def arguments(row: Row) -> str:
     """Return arguments as they stand in a call, out of the texts of args and kwargs."""
-    args, kwargs = row["args"] or "", row["kwargs"] or ""
+    args, kwargs = str(row["args"] or ""), str(row["kwargs"] or "")
     if args.startswith("(") and args.endswith(")"):
         args = args[1:-1].removesuffix(",")
     return mask_text(", ".join(part for part in (args, "" if kwargs == "{}" else kwargs) if part))
 
 
-def clip(text: str | None) -> str:
+def clip(value: Any) -> str:
     """Return a text as a cell takes it: one line, not endless, without secrets."""
-    return NOTHING if text is None else mask_text(" ".join(text[:_LONGEST].split()))
+    return NOTHING if value is None else mask_text(" ".join(str(value)[:_LONGEST].split()))
 
 
 def clock(value: float | None) -> str:
@@ -73,7 +73,7 @@ def clock(value: float | None) -> str:
 def outcome(row: Row) -> str:
     """Return what there is to say of a task: its exception, its result, or its arguments."""
     if row["exception"]:
-        return clip(str(row["exception"]))
+        return clip(row["exception"])
     given = arguments(row)[:_LONGEST]
     return f"{given} → {clip(str(row['result']))}" if row["result"] else given
 
@@ -249,7 +249,7 @@ def _counts(picture: Any) -> str:
 
 def _foot(picture: Any, view: Any, width: int) -> Line:
     if view.mode == "filter":
-        return [(f"filter: {view.typed}"[-width:], ""), ("█", "dim")]
+        return [(f"filter: {view.typed}"[1 - width :], ""), ("█", "dim")]
     if view.mode == "confirm":
         row = view.asking.row
         word = "kill" if view.asking.what == "terminate" else "revoke"
