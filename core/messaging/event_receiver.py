@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -59,6 +60,7 @@ class EventReceiver:
         self.accept = codecs.accepted_types(accept)
         self.should_stop = False
         self._wake = wake
+        self._waiting: deque[Heard] = deque()
 
     def capture(
         self, limit: int | None = None, timeout: float | None = None, wakeup: bool = True
@@ -90,12 +92,12 @@ class EventReceiver:
     def _hear(self, broker: Broker, timeout: float | None) -> Iterator[Heard]:
         last = checked = time.monotonic()
         while not self.should_stop:
-            heard = [one for one in broker.hear() if one.exchange == self.exchange]
-            yield from heard
+            # What one capture leaves when it ends is the next one's.
+            self._waiting.extend(one for one in broker.hear() if one.exchange == self.exchange)
+            while self._waiting:
+                last = checked = time.monotonic()
+                yield self._waiting.popleft()
             now = time.monotonic()
-            if heard:
-                last = checked = now
-                continue
             if timeout is not None and now - last >= timeout:
                 raise TimeoutError(f"no event within {timeout:g} s")
             if now - checked >= _SILENCE:

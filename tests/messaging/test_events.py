@@ -104,6 +104,19 @@ def test_a_routing_key_leaves_out_the_others(app: App, hear: Any) -> None:
     assert types == ["worker-online"]
 
 
+def test_what_one_capture_leaves_the_next_one_takes(app: App, hear: Any) -> None:
+    numbers: list[int] = []
+    receiver = hear({"*": lambda event: numbers.append(event["number"])})
+    with app.events.default_dispatcher() as dispatcher:
+        for number in range(5):
+            dispatcher.send("a-b", number=number)
+
+    for _ in range(5):
+        receiver.capture(limit=1, timeout=5, wakeup=False)
+
+    assert numbers == [0, 1, 2, 3, 4]
+
+
 def test_a_receiver_gives_up_after_its_time(app: App, hear: Any) -> None:
     receiver = hear({})
     began = time.monotonic()
