@@ -132,11 +132,12 @@ def read_url(url: str) -> Address:
         return Address(shown=shown, db=db, path=path, username=username, password=password)
     db = _database(query.pop("db", "") or parts.path.strip("/") or "0")
     host = parts.hostname or "localhost"
+    shown_host = f"[{host}]" if ":" in host else host
     tls = scheme == "rediss"
     tls_options = _tls_options(query) if tls else {}
     _nothing_left(query, TLS_OPTIONS if tls else ())
     return Address(
-        shown=f"{scheme}://{_user(username, password)}{host}:{port}/{db}",
+        shown=f"{scheme}://{_user(username, password)}{shown_host}:{port}/{db}",
         db=db,
         host=host,
         port=port,

@@ -463,12 +463,12 @@ class Worker:
         if not self.ready and self.line.up and self.pool.ready():
             self.ready = True
             worker_ready.send(sender=self)
-            log.info("%s ready in %.2f s", self.hostname, now - self.started_at)
             self.on_ready()
         self.done = self.shutdown.look(now)
 
     def on_ready(self) -> None:
-        """Called once, when the node takes tasks; for whoever waits for it."""
+        """Called once, when the node takes tasks; tells whoever waits for it, here the log."""
+        log.info("%s ready in %.2f s", self.hostname, time.monotonic() - self.started_at)
 
     # --- asked by others ------------------------------------------------------------------------
 

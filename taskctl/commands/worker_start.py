@@ -309,6 +309,8 @@ class Start:
                 file=sys.__stderr__,
                 flush=True,
             )
+        if not self._shows or self.place.logfile:
+            Worker.on_ready(worker)
         queues = [queue.name for queue in worker.options.queues]
         place = {"node": self.place.node, "logfile": self.place.logfile}
         daemon.report_ready({"seconds": took, "queues": queues, **place})

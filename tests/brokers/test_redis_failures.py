@@ -115,7 +115,7 @@ def test_nobody_listening_at_the_port_is_said_in_one_line() -> None:
     with pytest.raises(BrokerConnectionError, match="broker redis:") as caught:
         broker.open()
 
-    assert "redis://127.0.0.1:1/0" in str(caught.value)
+    assert "redis://user:********@127.0.0.1:1/0" in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 

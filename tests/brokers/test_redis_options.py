@@ -31,8 +31,12 @@ from .peer import publication, wait_readable
         ("redis://", "redis://localhost:6379/0", {"host": "localhost", "db": 0}),
         ("redis://h:1/3", "redis://h:1/3", {"host": "h", "port": 1, "db": 3}),
         ("redis://h/?db=4", "redis://h:6379/4", {"db": 4}),
-        ("redis://u:p%40ss@h//5", "redis://h:6379/5", {"username": "u", "password": "p@ss"}),
-        ("redis://:p@[::1]:7/0", "redis://::1:7/0", {"host": "::1", "password": "p"}),
+        (
+            "redis://u:p%40ss@h//5",
+            "redis://u:********@h:6379/5",
+            {"username": "u", "password": "p@ss"},
+        ),
+        ("redis://:p@[::1]:7/0", "redis://:********@[::1]:7/0", {"host": "::1", "password": "p"}),
         ("redis+socket:///run/r.sock", "redis+socket:///run/r.sock db 0", {"path": "/run/r.sock"}),
         ("redis+socket:///r?virtual_host=2", "redis+socket:///r db 2", {"db": 2}),
         (

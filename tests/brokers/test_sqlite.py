@@ -406,8 +406,9 @@ class Script:
     def __init__(self, url: str) -> None:
         self.broker = open_broker(url, owner="one")
         self.broker.open()
-        for name in ("q", "r"):
-            self.broker.subscribe(direct_queue(name))
+        # In which order several queues take their turns is nobody's promise: one is received from.
+        self.broker.subscribe(direct_queue("q"))
+        self.broker.declare(direct_queue("r"))
         self.loans: list[str] = []
         self.published = 0
         self.seen: list[Any] = []
@@ -424,7 +425,7 @@ class Script:
                 text = text_of(delivery.envelope)
                 self.seen.append((text, delivery.deliveries, delivery.redelivered))
         elif verb == "ack":
-            broker.ack(chosen, [publication(f"next {number}", "r")])
+            broker.ack(chosen, [publication(f"next {number}", "qr"[number % 2])])
         elif verb in ("requeue", "lose", "drop"):
             broker.reject(chosen, requeue=verb != "drop", lost=verb == "lose")
         elif verb == "park":

@@ -72,7 +72,8 @@ def test_global_options_stand_anywhere_and_the_last_wins(
     said = shell.run(*words)
 
     assert said.code == 0, said.err
-    assert "app      proj.celery:app, 3 tasks: proj.celery.add proj.celery.nap proj.celery.say" in said.err
+    tasks = "proj.celery.add proj.celery.nap proj.celery.say"
+    assert f"app      proj.celery:app, 3 tasks: {tasks}" in said.err
 
 
 def test_the_environment_stands_in_for_options_ours_before_celerys(shell: Shell) -> None:

@@ -100,7 +100,7 @@ def test_a_broker_that_is_away_is_told_at_once_by_check(shell: Shell) -> None:
     said = shell.proj("worker", "--check", "-b", "redis://:secret@127.0.0.1:1/0")
 
     assert said.code == 69
-    assert "broker redis://127.0.0.1:1/0" in said.err
+    assert "broker redis://:********@127.0.0.1:1/0" in said.err
     assert "secret" not in said.err
     assert said.err.endswith("\n  set by -b; next: taskctl doctor\n")
 
