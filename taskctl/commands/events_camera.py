@@ -97,6 +97,9 @@ class Shooting:
             self.pidfile = Pidfile(given["pidfile"])
             self.pidfile.acquire()
         set_up_log(self.context, app, given["loglevel"], given["logfile"])
+        # What a camera prints is its own, not the log's.
+        logs.restore_stdouts()
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         signal.signal(signal.SIGTERM, _end)
         if not self.context.quiet:
             text = f"-> evcam: Taking snapshots with {self.camera} (every {given['frequency']:g} s)"

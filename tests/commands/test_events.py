@@ -7,12 +7,15 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from ..house.structure import ROOT
+from ..support.document import blocks
 from ..support.servers import RedisServer
 from ..support.shell import Said, Shell
 from ..support.terminal import Terminal
@@ -310,3 +313,44 @@ def test_a_detached_camera_works_when_the_command_returns(fleet: Shell) -> None:
     assert again.code == 73
     eventually(lambda: not (fleet.folder / "cam.pid").exists())
     assert "ended by SIGTERM" in (fleet.folder / "c.log").read_text()
+
+
+# -- what the page for operators says
+
+
+def snippet(word: str) -> str:
+    page = ROOT / "docs" / "operating.md"
+    (text,) = [b.text for b in blocks(page) if b.words == ["python"] and word in b.text]
+    return text
+
+
+def test_the_camera_of_the_page_works(fleet: Shell) -> None:
+    (fleet.folder / "proj" / "page.py").write_text(snippet("Polaroid"))
+
+    process = fleet.start("-A", "proj", "events", "-c", "proj.page:Camera", "-F", "0.1")
+    eventually(lambda: "Taking snapshots with proj.page:Camera" in fleet.err)
+    send(fleet, "add.delay(2, 3)")
+
+    assert process.stdout is not None
+    eventually(lambda: process.stdout and "proj.celery.add SUCCESS" in process.stdout.readline())
+
+
+def test_the_program_of_the_page_works(fleet: Shell) -> None:
+    text = snippet("app.events.Receiver").replace("proj.app", "proj.celery")
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", text],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=fleet.folder,
+        env=fleet.env,
+    )
+    try:
+        listens(fleet, process.pid)
+        send(fleet, "fail.delay('boom')")
+
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line == "proj.celery.fail failed on w1@h ValueError('boom')\n"
+    finally:
+        process.kill()
+        process.communicate()

@@ -123,14 +123,15 @@ class Pair:
 def pair(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Pair]:
     """Both workers; a database that the round of `redis_url` does not reach."""
     url = redis_server.url.removesuffix("/0") + "/62"
+    pair = Pair(tmp_path_factory.mktemp("events"), url)
     with redis.Redis.from_url(url) as client:
         client.flushdb()
-    pair = Pair(tmp_path_factory.mktemp("events"), url)
-    try:
-        pair.start()
-        yield pair
-    finally:
-        pair.close()
+        try:
+            pair.start()
+            yield pair
+        finally:
+            pair.close()
+            client.flushdb()
 
 
 def lives(events: list[Any]) -> dict[str, list[dict[str, Any]]]:
