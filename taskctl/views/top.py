@@ -144,10 +144,10 @@ def frame(picture: Any, view: Any, width: int, height: int) -> list[Line]:
 
 
 def page(picture: Any, view: Any, width: int | None) -> list[Line]:
-    """Return the lines of one whole frame, however many, for a pipe."""
+    """Return the lines of one whole frame, however many, with no row selected: no key can be."""
     lines: list[Line] = []
     for pane in panes(picture, view):
-        lines += ([[]] if lines else []) + _draw(pane, width, None)
+        lines += ([[]] if lines else []) + _draw(pane._replace(selected=None), width, None)
     return lines
 
 

@@ -85,6 +85,14 @@ def test_once_prints_a_frame_of_plain_text(fleet: Shell, nap: str) -> None:
     assert "\x1b" not in said.out
 
 
+def test_once_on_a_terminal_selects_no_row(look: Look, nap: str) -> None:
+    terminal = look("top", "--once", columns=100)
+
+    assert terminal.end() == 0
+    assert "defect" not in terminal.text and nap[:8] in terminal.text
+    assert "\x1b[7m" not in terminal.raw.decode()
+
+
 def test_once_as_json_is_a_document_with_nodes_queues_and_tasks(fleet: Shell, nap: str) -> None:
     document = fleet.proj("top", "--once", "-o", "json").json
 
