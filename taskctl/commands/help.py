@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -15,10 +18,22 @@ from taskctl.failures import OK
 def _help(ctx: click.Context, /, words: tuple[str, ...]) -> int:
     root = ctx.find_root()
     program = root.command
+    console = ctx.obj.console(formats=("table", "plain", "json"))
+    if console.format != "json":
+        _tell(program, words)
+        return OK
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(click.exceptions.Exit):
+        _tell(program, words)
+    item = {"command": " ".join(words) or None, "text": text.getvalue()}
+    console.document("help", ok=True, items=[item])
+    return OK
+
+
+def _tell(program: click.Command, words: Sequence[str]) -> None:
     # Asked of a program of its own: what was said in front of `help` is not meant for it.
     with program.make_context("taskctl", [*words, "--help"], obj=Context()) as below:
         program.invoke(below)
-    return OK
 
 
 def _complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from taskctl.command import Command, Option
+from taskctl.console import Console
 from taskctl.context import Context
 from taskctl.failures import OK
 from taskctl.manual import roff, text
@@ -24,9 +25,7 @@ from taskctl.program import unknown
 def _man(context: Context, page: str | None, list_pages: bool, source: bool) -> int:
     console = context.console(piped="plain", formats=("table", "wide", "plain", "name", "json"))
     if list_pages:
-        for name in names():
-            console.line(name)
-        return OK
+        return _list(console)
     found = find(page or "taskctl")
     if found is None:
         raise unknown(str(page), (name.rpartition(".")[0] for name in names()), "page",
@@ -40,6 +39,17 @@ def _man(context: Context, page: str | None, list_pages: bool, source: bool) -> 
         return _with_man(found)
     else:
         console.line(text.render(found, min(console.width() or 80, 100)).rstrip("\n"))
+    return OK
+
+
+def _list(console: Console) -> int:
+    if console.format == "json":
+        pairs = (name.rpartition(".") for name in names())
+        items = [{"page": page, "section": int(number)} for page, _, number in pairs]
+        console.document("man.list", ok=True, items=items)
+    else:
+        for name in names():
+            console.line(name)
     return OK
 
 

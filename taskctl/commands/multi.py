@@ -51,6 +51,8 @@ _COMMANDS: Mapping[str, Callable[[Line, Context], int]] = {
     "logs": show_log_lines,
     "forget": forget,
 }
+#: Formats of a text.
+_TEXTS = ("table", "plain", "celery", "json")
 
 
 def run(
@@ -77,16 +79,25 @@ def run(
 
 def _run(argv: Sequence[str], global_args: Sequence[str], context: Context) -> int:
     line = parse(argv, global_args, app_options=functools.partial(_options_of_app, context=context))
-    if line.command == "help" or "--help" in line.own:
-        draw_lines(help_lines())
-        return OK
     take_options(line, context)
+    if line.command == "help" or "--help" in line.own:
+        return _help(context, asked=line.command == "help")
     try:
         return _COMMANDS[line.command](line, context)
     except KeyboardInterrupt:
         if line.command in ("status", "logs"):
             return INTERRUPTED  # the way they are meant to end
         raise
+
+
+def _help(context: Context, *, asked: bool) -> int:
+    console = context.console(piped="celery", formats=_TEXTS) if asked else None
+    if console is not None and console.format == "json":
+        item = {"command": "multi", "text": "\n".join(help_lines())}
+        console.document("help", ok=True, items=[item])
+    else:
+        draw_lines(help_lines())
+    return OK
 
 
 def _interrupted() -> CommandError:

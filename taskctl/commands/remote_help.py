@@ -24,6 +24,13 @@ def list_text(kind: str) -> str:
     return formatter.getvalue()
 
 
+def list_items(kind: str) -> list[dict[str, str]]:
+    """Return what `--list` prints, as plain data."""
+    return [
+        {"command": c.name, "arguments": c.words(), "help": c.help} for c in visible(kind).values()
+    ]
+
+
 def help_text(command: Command) -> str:
     """Return the help of one command."""
     formatter = click.HelpFormatter(max_width=80)

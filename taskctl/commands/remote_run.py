@@ -33,7 +33,7 @@ from taskctl.views.changes import draw_control, draw_dry_run
 from taskctl.views.replies import draw_inspect, narrow
 from taskctl.watch import watching
 
-from .remote_help import RemoteCommand, list_text
+from .remote_help import RemoteCommand, list_items, list_text
 from .remote_words import arguments, choose, find
 
 
@@ -95,7 +95,14 @@ def _list(context: Context, kind: str) -> int:
         _learn(context, kind, None)
     except (AppNotFound, ImportError) as exc:
         context.note(f"commands of the app's own are not listed: {exc}")
-    click.echo(list_text(kind), nl=False)
+    console = context.console(piped="celery")
+    if console.format == "json":
+        console.document(f"{kind}.list", ok=True, items=list_items(kind))
+    elif console.format == "jsonl":
+        for item in list_items(kind):
+            console.json(item)
+    else:
+        click.echo(list_text(kind), nl=False)
     return OK
 
 

@@ -18,11 +18,11 @@ def _version(context: Context) -> int:
         from taskctl.core.report import platform_facts, software
 
         versions = software(__version__)
+        item = {**versions, "platform": platform_facts()}
         if console.format == "json":
-            item = {**versions, "platform": platform_facts()}
             console.document("version", ok=True, items=[item])
         elif console.format == "jsonl":
-            console.json(versions)
+            console.json(item)
         else:
             for name, number in versions.items():
                 console.line(f"{name} {number}")
