@@ -26,6 +26,19 @@ class Option(click.Option):
         self.group = group
 
 
+class Argument(click.Argument):
+    """A click argument with help; `metavar` is how the help calls it."""
+
+    group = "Arguments"
+
+    def __init__(self, name: str, *, metavar: str, help: str, **settings: Any) -> None:
+        super().__init__([name], metavar=metavar, **settings)
+        self.help = help
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return str(self.metavar), self.help
+
+
 class BadValue(click.BadParameter):
     """Raised for a value that makes no sense; the error shows it: `-c x4: ... expected`."""
 
@@ -64,6 +77,9 @@ class _Help(click.Command):
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help_text(ctx, formatter)
         write_examples(formatter, self.examples)
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: releases of click differ here, and `format_options` writes them."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options heading by heading, in the order the headings first appear."""

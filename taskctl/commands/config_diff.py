@@ -113,7 +113,7 @@ diff = Command(
         ),
         *list_options(),
     ],
-    help="Compare settings: app, default, celery, a file, or a node. Exit 1 if they differ.",
+    help="Compare settings of app, default, celery, a file, a node; exit 1 if unequal.",
     examples=(
         "taskctl -A proj config diff app w1@web3",
         "taskctl -A proj config diff default proj/config.py",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from taskctl.apps import client_app, user_app
-from taskctl.command import Command, Group
+from taskctl.command import Argument, Command, Group
 from taskctl.console import Console
 from taskctl.context import Context
 from taskctl.core.app import App
@@ -178,10 +178,14 @@ command = Group(
             "workers",
             callback=_workers,
             params=[
-                click.Argument(["words"], nargs=-1, metavar="[NAME:VALUE]..."), *remote_options(),
+                Argument(
+                    "words", nargs=-1, metavar="[NAME:VALUE]...",
+                    help="nodes:A,B and threads:2,3 draw these, and ask nobody; broker:URL,"
+                    " backend:URL; wmax:N, tmax:N most nodes and children; generic, enumerate",
+                ),
+                *remote_options(),
             ],
-            help="Draw broker, nodes and their children; without nodes: it asks who is there."
-            " NAME is one of nodes, threads, broker, backend, wmax, tmax, generic, enumerate.",
+            help="Draw broker, nodes and their children; without nodes: whoever is there.",
             examples=(
                 "taskctl -A proj graph workers | dot -Tsvg >fleet.svg",
                 "taskctl graph workers nodes:w1,w2 threads:2,3 wmax:10",

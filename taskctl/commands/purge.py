@@ -81,6 +81,6 @@ command = Command(
         Option(["-X", "--exclude-queues"], metavar="LIST", help="empty all queues but these"),
         Option(["--dry-run"], is_flag=True, help="delete nothing; count what would go"),
     ],
-    help="Delete all messages that wait in the app's queues; running tasks are left alone.",
+    help="Delete all messages that wait in the app's queues; running tasks go on.",
     examples=("taskctl -A proj purge --dry-run", "taskctl -A proj purge -f -Q images,video"),
 )

@@ -111,6 +111,6 @@ delete = Command(
         ),
         Option(["--dry-run"], is_flag=True, help="delete nothing; count what would go"),
     ],
-    help="Delete queues with all that waits in them; refused while nodes take from them.",
+    help="Delete queues with all that waits there; refused while nodes take from them.",
     examples=("taskctl queue delete old --dry-run", "taskctl queue delete old older -y"),
 )  # fmt: skip

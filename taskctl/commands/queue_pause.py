@@ -108,7 +108,7 @@ pause = Command(
     "pause",
     callback=_pause,
     params=_params(),
-    help="Let no node take from a queue, until it is resumed; what runs goes on to its end.",
+    help="Let no node take from a queue until it is resumed; what runs goes on.",
     examples=("taskctl queue pause images", "taskctl queue pause images video -t 10"),
 )
 resume = Command(

@@ -42,6 +42,6 @@ def _facts(app: App) -> dict[str, Any]:
 command = Command(
     "report",
     callback=_report,
-    help="Show versions, platform, broker and settings, for a bug report; no passwords.",
+    help="Show versions, platform and settings for a bug report, secrets masked.",
     examples=("taskctl -A proj report", "taskctl -A proj report -o json"),
 )

@@ -167,16 +167,18 @@ def _options(command: click.Command, ctx: click.Context) -> dict[str, list[tuple
 
 def _multi() -> dict[str, list[Block]]:
     """Return the sections of multi, whose help is a text of its own."""
-    head, _, options = "\n".join(help_lines()).partition("\nOptions of multi:\n")
-    parts = head.split("\n\n")
+    parts = "\n".join(help_lines()).split("\n\n")
     description: list[Block] = [" ".join(parts[1].split())]
+    options: list[Block] = []
     for part in parts[3:]:
-        heading, _, rest = part.partition(":")
+        heading, _, rest = part.partition(":\n")
         if heading == "Commands":
-            description += [Heading("Commands"), Terms(_pairs(rest))]
+            description += [Heading(heading), Terms(_pairs(rest))]
+        elif rest.startswith("  -"):
+            options += [Heading(heading), Terms(_pairs(rest))]
         else:
             description.append(_sentence(" ".join(part.split())))
-    return {"DESCRIPTION": description, "OPTIONS": [Terms(_pairs(options))]}
+    return {"DESCRIPTION": description, "OPTIONS": options}
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:
