@@ -61,7 +61,7 @@ config show -a
 config get broker_url
 config explain worker_concurrency
 config diff app conf.py                   => config.diff, exit 1
-config check                              => config.check
+config check                              => config.check, exit 78
 config humanize
 config censor conf.py
 report
@@ -231,6 +231,8 @@ def test_what_looks_prints_one_document(fleet: Fleet, schemas: Schemas) -> None:
 
     found = [_wrong(schemas, *pair) for pair in zip(lines, said, strict=True)]
     assert list(itertools.chain(*found)) == []
+    held = [one.json.get("items") or one.json.get("nodes") for one in said]
+    assert [str(line) for line, one in zip(lines, held, strict=True) if not one] == []
 
 
 def _wrong(schemas: Schemas, line: Line, said: Said) -> list[str]:

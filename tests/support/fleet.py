@@ -95,6 +95,7 @@ class Fleet:
         (shell.folder / "conf.py").write_text(
             "BROKER_URL = 'redis://:hunter2@h'\nCELERYD_POOL = 'solo'\n"
         )
+        (shell.folder / "taskctl.toml").write_text("worker_timer_precision = 5\n")
         with (shell.folder / "proj" / "celery.py").open("a") as file:
             file.write(PROJECT)
         shell.node("w1", "-E", "worker_pool_restarts=true")
@@ -104,7 +105,7 @@ class Fleet:
         self.ids = dict(folder=str(shell.folder), node=str(STAND_IN))
         self.ids |= json.loads(shell.python(SEND))
         looks = ["dlq ls -o name", "inspect active -o name", "beat status -o name"]
-        eventually(lambda: self._settled(looks), within=20)
+        eventually(lambda: self._settled(looks), within=30)
 
     def _settled(self, looks: list[str]) -> bool:
         said = self.run([shlex.split(look) for look in looks])
