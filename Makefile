@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: help demo test soak lint types bench servers install-extras uninstall-extras clean
+.PHONY: help demo test soak lint types bench pictures servers install-extras uninstall-extras clean
 
 help:
 	@echo "make demo    set up, and watch tasks run on the embedded broker (no server needed)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint    ruff and mypy only"
 	@echo "make soak    slow endurance tests"
 	@echo "make bench   benchmarks beside Celery"
+	@echo "make pictures    draw docs/pictures/ anew, from real nodes"
 	@echo "make install-extras PREFIX=/usr/local    manual pages and shell completions; also uninstall-extras"
 	@echo "make clean   remove what the others made"
 
@@ -52,6 +53,9 @@ types: $(TEST_STAMP)
 
 bench: $(TEST_STAMP) servers
 	@$(BIN)/python -m benchmarks
+
+pictures: $(STAMP)
+	@$(BIN)/python docs/pictures.py
 
 PREFIX ?= /usr/local
 SHARE := $(DESTDIR)$(PREFIX)/share
