@@ -323,11 +323,6 @@ def test_an_error_leaves_stdout_empty_and_is_one_line_of_json(
 
 
 def test_what_changes_something_prints_one_document(fleet: Fleet, schemas: Schemas) -> None:
-    fleet.shell.python(
-        f"from proj.celery import app; "
-        f"c = app.connection('sqlite:///{fleet.shell.folder}/a.db'); "
-        "app.send_task('t', connection=c, queue='old')"
-    )
     lines = fleet.lines(CHANGES)
 
     said = fleet.run([[*line.words, "-o", "json"] for line in lines])

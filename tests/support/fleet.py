@@ -37,7 +37,7 @@ def set_quota(state, limit):
 
 #: Sent before any test looks.
 SEND = """
-import json
+import json, os
 from proj.celery import add, app, boom, nap
 
 nap.delay(300)
@@ -47,6 +47,8 @@ for _ in range(3):
     app.send_task("no.such", (1,))
 for _ in range(2):
     app.send_task("proj.celery.add", (1, 2), queue="images")
+with app.connection(f"sqlite:///{os.getcwd()}/a.db") as other:
+    app.send_task("t", connection=other, queue="old")
 done.get(timeout=20)
 bad.get(timeout=20, propagate=False)
 print(json.dumps({"late": late.id, "done": done.id, "bad": bad.id}))
