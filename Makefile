@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests wait more than they work: three at a time keep two cores busy.
+WORKERS ?= 3
 TEST_STAMP := $(VENV)/.installed-test
 
 .PHONY: help demo test soak lint types bench pictures servers install-extras uninstall-extras clean
@@ -39,7 +41,7 @@ servers:
 	@sh .ci/servers
 
 test: $(TEST_STAMP) servers lint types
-	@$(BIN)/python -m pytest -q -m "not soak"
+	@$(BIN)/python -m pytest -q -m "not soak" -n $(WORKERS) --dist loadfile
 
 soak: $(TEST_STAMP) servers
 	@$(BIN)/python -m pytest -q -m soak

@@ -88,7 +88,7 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
     return WorkerOptions(
         hostname=hostname,
         queues=queues,
-        concurrency=_first_size(pool, concurrency, limits, given.get("concurrency") is not None),
+        concurrency=_first_size(pool, concurrency, limits),
         pool=pool,
         prefetch=prefetch if prefetch == "auto" else int(prefetch),
         max_tasks=choose("max_tasks_per_child", "worker_max_tasks_per_child"),
@@ -113,14 +113,12 @@ def direct_queue(node: str) -> Queue:
     return Queue(name=f"{node}.dq2", exchange=Exchange(name="C.dq2"), routing_key=node)
 
 
-def _first_size(pool: str, wanted: int, limits: tuple[int, int] | None, given: bool) -> int:
-    """Return how many children to begin with: under autoscale what -c says, within its limits."""
+def _first_size(pool: str, wanted: int, limits: tuple[int, int] | None) -> int:
+    """Return how many children to begin with: under autoscale the fewest, as Celery does."""
     if limits is None:
         return wanted
     high, low = limits
-    if pool == "threads":
-        return high
-    return min(high, max(1, low, wanted)) if given else max(1, low)
+    return high if pool == "threads" else max(1, low)
 
 
 def _concurrency(value: Any, pool: str) -> int:

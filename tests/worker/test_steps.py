@@ -175,11 +175,11 @@ def test_a_worker_may_have_a_queue_of_its_own() -> None:
     app.close()
 
 
-@pytest.mark.parametrize(("given", "size"), [(None, 2), (1, 2), (5, 5), (50, 10)])
-def test_autoscale_begins_with_what_c_says_within_its_limits(given: int | None, size: int) -> None:
+@pytest.mark.parametrize("concurrency", [None, 1, 5, 50])
+def test_autoscale_begins_with_the_fewest_children(concurrency: int | None) -> None:
     app = App("scaled", broker="memory://", set_as_current=False)
 
-    options = resolve(app, autoscale=(10, 2), concurrency=given)
+    options = resolve(app, autoscale=(10, 2), concurrency=concurrency)
 
-    assert (options.concurrency, options.autoscale) == (size, (10, 2))
+    assert (options.concurrency, options.autoscale) == (2, (10, 2))
     app.close()
