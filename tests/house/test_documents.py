@@ -39,6 +39,15 @@ def test_what_a_document_links_to_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_headings_a_document_points_to_exist(document: Path) -> None:
+    text = document.read_text()
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+    assert [name for name in re.findall(r"\]\(#(.+?)\)", text) if name not in anchors] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_source_files_a_document_names_exist(document: Path) -> None:
     named = re.findall(
         r"`((?:core|taskctl|tests|docs|examples|\.ci)/[\w./-]+)`", document.read_text()
