@@ -17,7 +17,7 @@ def run_folder() -> str:
         return chosen
     if os.geteuid() == 0:
         return "/run/taskctl"
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    runtime = _absolute("XDG_RUNTIME_DIR")
     # Without a login session (cron, su) there is no runtime folder.
     return os.path.join(runtime, "taskctl") if runtime else os.path.join(_xdg_state(), "run")
 
@@ -61,5 +61,11 @@ def _chosen(own: str, systemd: str) -> str | None:
 
 
 def _xdg_state() -> str:
-    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    base = _absolute("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(base, "taskctl")
+
+
+def _absolute(variable: str) -> str | None:
+    """Return a folder of XDG's; one that is not absolute does not count, its standard says."""
+    value = os.environ.get(variable, "")
+    return value if os.path.isabs(value) else None

@@ -93,8 +93,14 @@ class Context:
 
     @property
     def color(self) -> str | None:
-        """When to colour, if anybody said so: auto, always or never."""
-        when = (self.get("color", "TASKCTL_COLOR") or "").lower()
+        """When to colour, if anybody said so: auto, always or never.
+
+        The project file is asked only if no variable tells, NO_COLOR and FORCE_COLOR among them.
+        """
+        when = self.options.get("color") or os.environ.get("TASKCTL_COLOR")
+        if not when and not any(map(os.environ.get, ("NO_COLOR", "FORCE_COLOR"))):
+            when = self.project().get("color")
+        when = str(when or "").lower()
         if when not in ("", *_COLOURS):
             raise usage(f"color {when!r}: choose {', '.join(_COLOURS)}",
                         "set by TASKCTL_COLOR, or in the project file")  # fmt: skip

@@ -214,6 +214,8 @@ def test_places_come_from_taskctl_then_systemd_then_the_home(
         "/home/ops/.state/taskctl/log",
         "/home/ops/.state/taskctl",
     )
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative/does/not/count")
+    assert run_folder() == "/home/ops/.state/taskctl/run"
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
     assert run_folder() == "/run/user/1000/taskctl"
     monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/shop:/run/shop-more")
