@@ -36,7 +36,7 @@ class Argument(click.Argument):
         self.help = help
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
-        return str(self.metavar), self.help
+        return str(self.metavar), str(self.help)
 
 
 class BadValue(click.BadParameter):

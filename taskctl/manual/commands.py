@@ -14,6 +14,7 @@ from taskctl.commands.remote_words import visible
 from taskctl.context import Context
 from taskctl.core.remote.vocabulary import Command as RemoteCommand
 from taskctl.global_options import GROUP as GLOBAL
+from taskctl.multi.grammar import variables as multi_variables
 from taskctl.program import COMMANDS, Program
 
 from .page import Block, Code, Heading, Page, Terms, reference
@@ -46,7 +47,7 @@ _RELATED: dict[str, tuple[str, ...]] = {
 def overview() -> Page:
     """Return taskctl(1)."""
     program = Program()
-    ctx = click.Context(program, info_name="taskctl", obj=Context())
+    ctx = _context(program, "taskctl")
     summary = Terms([(name, f"{help}. See taskctl-{name}(1).") for name, (_, help) in _named()])
     sections: dict[str, list[Block]] = {
         "SYNOPSIS": [Code(["taskctl [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]"])],
@@ -73,10 +74,10 @@ def overview() -> Page:
 def command_page(name: str) -> Page:
     """Return the page of one command."""
     program = Program()
-    ctx = click.Context(program, info_name="taskctl", obj=Context())
+    ctx = _context(program, "taskctl")
     command = program.get_command(ctx, name)
     assert command is not None
-    below = click.Context(command, info_name=name, parent=ctx, obj=ctx.obj)
+    below = _context(command, name, ctx)
     related = [f"taskctl-{other}.1" for other in _RELATED.get(name, ())]
     own = _own(name, command, below)
     sections: dict[str, list[Block]] = {
@@ -90,6 +91,13 @@ def command_page(name: str) -> Page:
         "SEE ALSO": [_see(["taskctl.1", *related, *_OTHER_PAGES])],
     }
     return Page(f"taskctl-{name}", 1, _lower(COMMANDS[name][1]), sections)
+
+
+def _context(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> click.Context:
+    """Return the context that click would make for a call, down to how --help is spelt."""
+    return click.Context(command, parent, info_name=name, obj=Context(), **command.context_settings)
 
 
 def _named() -> Iterable[tuple[str, tuple[str, str]]]:
@@ -132,7 +140,7 @@ def _remote(kind: str, remote: RemoteCommand) -> Iterator[Block]:
 
 
 def _sub_command(word: str, command: click.Command, parent: click.Context) -> Iterator[Block]:
-    ctx = click.Context(command, info_name=word, parent=parent, obj=parent.obj)
+    ctx = _context(command, word, parent)
     yield Heading(_usage(command, ctx).partition(" ")[2])
     yield str(command.help or command.short_help)
     yield from getattr(command, "details", ())
@@ -211,11 +219,7 @@ def _examples(name: str, command: click.Command) -> list[str]:
 
 
 def _environment(name: str, command: click.Command) -> list[Block]:
-    own = sorted(
-        param.envvar[0]
-        for param in command.params
-        if isinstance(param, click.Option) and isinstance(param.envvar, list)
-    )
+    own = sorted(multi_variables() if name == "multi" else _variables(command))
     blocks: list[Block] = []
     if own:
         blocks.append(
@@ -223,6 +227,16 @@ def _environment(name: str, command: click.Command) -> list[Block]:
             "read when the first is not set."
         )
     return [*blocks, "Variables of all commands are described in taskctl(1)."]
+
+
+def _variables(command: click.Command) -> Iterator[str]:
+    """Return the variables of a command's options, and of those of its sub-commands."""
+    for param in command.params:
+        if isinstance(param, click.Option) and isinstance(param.envvar, list):
+            yield param.envvar[0]
+    if isinstance(command, click.Group):
+        for sub in command.commands.values():
+            yield from _variables(sub)
 
 
 def _see(pages: list[str]) -> str:

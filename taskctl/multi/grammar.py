@@ -313,18 +313,26 @@ def _is_number(text: str) -> bool:
         return False
 
 
+def variables() -> dict[str, OwnOption]:
+    """Return the options of multi's own by their variables, TASKCTL_MULTI_OPTION."""
+    return {
+        f"TASKCTL_MULTI_{option.name[2:].upper().replace('-', '_')}": option
+        for option in OWN_OPTIONS
+        if option.name not in _PROGRAM
+    }
+
+
 def _take_environment(line: Line, environ: Mapping[str, str]) -> None:
     """Take options of multi's own from TASKCTL_MULTI_OPTION, else CELERY_MULTI_OPTION.
 
     A variable holds for every call, so it is no error where the sub-command does not know it.
     """
-    for option in OWN_OPTIONS:
-        if option.name in line.own or option.name in _PROGRAM:
+    for name, option in variables().items():
+        if option.name in line.own or line.command not in option.commands:
             continue
-        if line.command not in option.commands or (option.name == "--signal" and line.signal):
+        if option.name == "--signal" and line.signal:
             continue
-        word = option.name[2:].upper().replace("-", "_")
-        value = environ.get(f"TASKCTL_MULTI_{word}") or environ.get(f"CELERY_MULTI_{word}")
+        value = environ.get(name) or environ.get(name.replace("TASKCTL", "CELERY", 1))
         if not value:
             continue
         if option.takes_value:
