@@ -5,6 +5,7 @@ A line is a list of (text, style); a style is a colour, `bold`, `dim` or `revers
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -55,9 +56,18 @@ _EMPTY = {
 def arguments(row: Row) -> str:
     """Return arguments as they stand in a call, out of the texts of args and kwargs."""
     args, kwargs = str(row["args"] or ""), str(row["kwargs"] or "")
-    if args.startswith("(") and args.endswith(")"):
+    if args[:1] + args[-1:] in ("()", "[]"):
         args = args[1:-1].removesuffix(",")
-    return mask_text(", ".join(part for part in (args, "" if kwargs == "{}" else kwargs) if part))
+    return mask_text(", ".join(part for part in (args, _by_name(kwargs)) if part))
+
+
+def _by_name(kwargs: str) -> str:
+    """Return `a=1, b=2` of a dict's text; the text itself where it was cut short."""
+    try:
+        found = ast.literal_eval(kwargs or "{}")
+        return ", ".join(f"{key}={value!r}" for key, value in found.items())
+    except (ValueError, SyntaxError, AttributeError, RecursionError, MemoryError):
+        return kwargs
 
 
 def clip(value: Any) -> str:

@@ -15,7 +15,7 @@ from taskctl.live.model import Action, View
 from taskctl.live.rows import TASK_KEYS, Look, Picture, active_row, all_rows, running_rows
 from taskctl.tables import width_of
 from taskctl.views.events import CeleryDump, People
-from taskctl.views.top import allot, frame
+from taskctl.views.top import allot, arguments, frame
 
 # -- keys
 
@@ -237,3 +237,16 @@ def test_every_event_has_a_line(fields: dict[str, Any], type: str) -> None:
 
     assert CeleryDump().line(event)
     assert "\n" not in People(lambda text, colour: text).line(event)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "shown"),
+    [
+        ("('a.png',)", "{'size': 256}", "'a.png', size=256"),
+        ("['a.png', 2]", "{}", "'a.png', 2"),
+        ("(1, ...)", "{'a': [1, ...", "1, ..., {'a': [1, ..."),
+        (None, "{'password': 's3cret'}", "password='********'"),
+    ],
+)
+def test_arguments_are_shown_as_in_a_call(args: str | None, kwargs: str, shown: str) -> None:
+    assert arguments({"args": args, "kwargs": kwargs}) == shown
