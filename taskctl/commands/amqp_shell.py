@@ -18,7 +18,7 @@ from taskctl.failures import OK, CommandError, usage
 from .amqp_verbs import VERBS
 
 if TYPE_CHECKING:
-    from .amqp import Session
+    from .amqp_session import Session
 
 _LEAVING = ("exit", "quit", ":q", "EOF")
 _WORDS = (*VERBS, "help", "exit")
