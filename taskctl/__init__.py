@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
 
 #: Modules that are imported when they are first used.
-_MODULES = ("exceptions", "schedules", "signals")
+_MODULES = ("bootsteps", "exceptions", "schedules", "signals")
 
 __all__ = [
     "App",

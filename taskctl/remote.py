@@ -70,6 +70,8 @@ class Fleet:
     def __init__(self, app: App, asking: Asking) -> None:
         self.app = app
         self.asking = asking
+        #: Called with the registry's records whenever they were read.
+        self.heard: Callable[[list[NodeRecord]], None] = lambda records: None
         cluster = app.control.cluster
         if not cluster.connection.url.startswith(_OURS_ALONE):
             cluster.remembered = Remembered(cluster.connection.url)
@@ -109,7 +111,9 @@ class Fleet:
     def records(self) -> list[NodeRecord]:
         """Return what registered nodes last said of themselves."""
         left = max(_GRACE, self._deadline - time.monotonic())
-        return self._bounded(lambda: self.app.control.cluster.nodes(left))
+        found = self._bounded(lambda: self.app.control.cluster.nodes(left))
+        self.heard(found)
+        return found
 
     def targets(self) -> dict[str, NodeRecord | None]:
         """Return the nodes a command would go to, with what they said last."""

@@ -35,7 +35,16 @@ def _status(context: Context, /, **options: Any) -> int:
     piped = "celery" if selection == Selection() else "plain"
     console = context.console(piped=piped, celery_json=True, selection=selection)
     fleet = Fleet(client_app(context), Asking(**options))
+    if console.out.isatty():  # whoever looks may type a name next, and want it completed
+        fleet.heard = lambda records: _remember(context, fleet, records)
     return watching(console, every, lambda page: _ask(page, fleet))
+
+
+def _remember(context: Context, fleet: Fleet, records: Sequence[NodeRecord]) -> None:
+    from taskctl.names import names_of, remember  # 6 ms, which a script need not pay
+
+    names = names_of({node.name: node.record for node in records if node.alive})
+    remember(context, names, fleet.app.control.connection.url)
 
 
 def _ask(console: Console, fleet: Fleet) -> int:

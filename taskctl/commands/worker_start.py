@@ -44,6 +44,7 @@ Given = Mapping[str, Any]
 
 #: Longest pause between two tries to reach a broker at start, in seconds; Celery's steps too.
 _LONGEST_PAUSE = 32.0
+_CHECK_FORMATS = ("table", "wide", "plain", "json", "jsonl")
 
 
 class Node(Worker):
@@ -292,7 +293,12 @@ class Start:
         if facts["results"] is not None:
             app.backend.load(["a-task-that-never-was"])
         logs.restore_stdouts()
-        if not self.context.quiet:
+        console = self.context.console(piped="plain", formats=_CHECK_FORMATS)
+        if console.format == "json":
+            console.document("worker.check", ok=True, items=[facts])
+        elif console.format == "jsonl":
+            console.json(facts)
+        elif not self.context.quiet:
             print("\n".join(banner(facts)), file=sys.stderr)
             kept = ", so does the result backend" if facts["results"] is not None else ""
             print(f"ok: everything loads, the broker answers{kept}", file=sys.stderr)

@@ -74,8 +74,8 @@ def summary(rows: Sequence[Mapping[str, Any]], dead_queue: str) -> str:
     parts = [f"{plural(waiting, 'message')} in {plural(len(alive), 'queue')}"]
     if left := [row["queue"] for row in alive if row["depth"] and not row["consumers"]]:
         parts.append(f"no taskctl node takes from: {', '.join(left)}")
-    if dead:
-        parts.append(f"{plural(dead, 'dead letter')}: taskctl dlq ls")
+    if len(alive) < len(rows):
+        parts.append(f"{plural(dead, 'dead letter')}" + (": taskctl dlq ls" if dead else ""))
     return "; ".join(parts)
 
 

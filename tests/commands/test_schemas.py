@@ -94,6 +94,7 @@ dlq drop --all --dry-run
 dlq retry --all --dry-run
 migrate sqlite:///{folder}/a.db sqlite:///{folder}/b.db --dry-run
 control shutdown --dry-run                => control.dry_run
+worker --check                            => worker.check
 """
 
 #: What changes something, once each, in this order.
