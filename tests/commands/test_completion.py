@@ -119,6 +119,19 @@ def test_nodes_queues_and_tasks_come_from_the_registry(
     assert bash(*proj, "control", "add_consumer", "") == ["celery", "images"]
 
 
+def test_a_status_on_a_terminal_teaches_completion_where_the_broker_is(
+    bash: Callable[..., list[str]], shell: Shell
+) -> None:
+    app = shell.folder / "proj" / "celery.py"
+    app.write_text(app.read_text().replace('App("proj")', 'App("proj", broker="sqlite:///own.db")'))
+    shell.node("w1")
+    assert bash("taskctl", "-A", "proj", "status", "-d", "") == []
+
+    shell.type("-A", "proj", "status")
+
+    assert bash("taskctl", "-A", "proj", "status", "-d", "") == ["w1@h"]
+
+
 def test_names_are_kept_for_half_a_minute_without_the_url_if_it_has_a_secret(
     bash: Callable[..., list[str]], shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
