@@ -142,7 +142,7 @@ def frame(picture: Any, view: Any, width: int, height: int) -> list[Line]:
     """Return the lines of a screen, exactly `height` of them."""
     room = max(0, height - 2)
     if view.mode == "help":
-        body = help_lines(view.read_only)
+        body = help_lines(view.read_only, width)
     elif view.opened is not None:
         body = detail_lines(view.opened, picture.at, width)
         view.scroll = max(0, min(view.scroll, len(body) - room))

@@ -31,10 +31,16 @@ _KEYS = (
 )
 
 
-def help_lines(read_only: bool) -> list[Line]:
-    """Return the page of keys."""
-    keys = [(k, text) for k, text in _KEYS if not (read_only and k in ("x", "X", "e"))]
-    lines: list[Line] = [[], *([(f"  {key:<10}", "bold"), (text, "")] for key, text in keys)]
+def help_lines(read_only: bool, width: int) -> list[Line]:
+    """Return the page of keys, in lines that fit."""
+    room = max(10, width - 12)
+    lines: list[Line] = [[]]
+    for key, text in _KEYS:
+        if read_only and key in ("x", "X", "e"):
+            continue
+        first, *rest = textwrap.wrap(text, room)
+        lines.append([(f"  {key:<10}", "bold"), (first, "")])
+        lines += [[(" " * 12 + more, "")] for more in rest]
     if read_only:
         lines += [[], [("  read-only: nothing can be revoked", "dim")]]
     return lines

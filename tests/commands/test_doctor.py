@@ -96,13 +96,18 @@ def test_clocks_that_differ_are_told_with_the_host() -> None:
 
 
 def test_a_site_that_is_well_exits_0(clinic: Shell) -> None:
-    said = clinic.proj("doctor", "-o", "table")
+    # A machine that is busy with other tests may be slow enough to be told so.
+    said = eventually(lambda: _without_doubts(clinic.proj("doctor", "-o", "table")), within=30)
 
     assert said.code == 0, said.out
     first, second = said.out.splitlines()
     assert first.startswith("ok    app       proj.celery:app, 3 tasks, imported in 0.")
     assert second.startswith(f"ok    broker    sqlite:///{clinic.folder}/.taskctl/queue.db, ")
     assert said.err == f"{len(CHECKS)} ok (-v lists all)\n"
+
+
+def _without_doubts(said: Said) -> Said | None:
+    return None if "for a round trip" in said.out else said
 
 
 def test_every_check_is_an_item_with_the_same_keys(clinic: Shell) -> None:

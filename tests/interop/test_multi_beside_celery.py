@@ -227,4 +227,7 @@ def _spoken(text: str) -> list[str]:
     text = re.sub(r"-> (\d+)$", "-> PID", text, flags=re.MULTILINE)
     text = re.sub(r"-> ([\d, ]+)\.+$", "-> PIDS", text, flags=re.MULTILINE)
     lines = [line for line in text.splitlines()[1:] if line and "None" not in line]
-    return sorted(lines)
+    # How often it says that it waits depends on how long it does.
+    return sorted({line for line in lines if "Waiting" in line}) + sorted(
+        line for line in lines if "Waiting" not in line
+    )
