@@ -19,10 +19,11 @@ _databases = itertools.cycle(range(60))
 
 @pytest.fixture(scope="session", autouse=True)
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Health files and pidfiles of whatever tests start go here, and not to the host's own."""
+    """Health files, pidfiles and caches of what tests start go here, not to the host's own."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TASKCTL_RUN_DIR", str(folder))
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         yield folder
 
 

@@ -65,6 +65,7 @@ class Pair:
         self.url = url
         names = ("TASKCTL_", "CELERY_")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(names)}
+        self.env["TASKCTL_RUN_DIR"] = str(folder / "run")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for name, package, cls in (("theirs", "celery", "Celery"), ("ours", "taskctl", "App")):
             text = PROJECT.format(package=package, cls=cls, url=url, name=name)

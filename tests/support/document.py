@@ -93,7 +93,7 @@ def newcomer(folder: Path) -> dict[str, str]:
     }
     clean["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{clean.get('PATH', '')}"
     kept = {f"TASKCTL_{kind}_DIR": str(folder / kind.lower()) for kind in ("RUN", "LOG", "STATE")}
-    return {**clean, **kept}
+    return {**clean, **kept, "XDG_CACHE_HOME": str(folder / "cache")}
 
 
 class Terminal:
