@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskctl.core.errors import ImproperlyConfigured
-from taskctl.core.loader import read_project_file
 
 from .console import FORMATS, Console, choose_format, wants_colour
 from .failures import CommandError, usage
@@ -63,6 +62,8 @@ class Context:
     def project(self) -> dict[str, Any]:
         """Return what `[tool.taskctl]` or taskctl.toml says."""
         if self._project is None:
+            from taskctl.core.loader import read_project_file  # 4 ms, which --help need not pay
+
             self._project = read_project_file()
         return self._project
 
