@@ -77,7 +77,14 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
                 lambda log=log: (
                     all(
                         word in log.read_text()
-                        for word in ("KeyError", "ignored", "moved to", "Discarding", "hi", "nap")
+                        for word in (
+                            "unexpected: KeyError",
+                            "ignored",
+                            "moved to",
+                            "Discarding",
+                            "hi",
+                            "nap",
+                        )
                     )
                     and log.read_text().count("succeeded in") == 3
                 ),
