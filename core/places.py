@@ -38,6 +38,12 @@ def state_folder() -> str:
     return "/var/lib/taskctl" if os.geteuid() == 0 else _xdg_state()
 
 
+def cache_folder() -> str:
+    """Return the folder for what may be deleted at any time."""
+    base = _absolute("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "taskctl")
+
+
 def make_folder(path: str, *, owner: tuple[int, int] | None = None) -> None:
     """Make a folder and its parents for this user alone; an existing one stays as it is.
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from taskctl.core.places import cache_folder
+
 from .context import Context
 
 #: Seconds that a file of names is believed.
@@ -78,17 +80,11 @@ def remember(context: Context, names: Names, url: str) -> None:
         return
 
 
-def cache_folder() -> Path:
-    """Return where taskctl keeps what it can do without; looking makes nothing."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "taskctl"
-
-
 def _place(context: Context) -> Path:
     """Return the file for the fleet that these options lead to."""
     broker = context.get("broker", "TASKCTL_BROKER_URL", "CELERY_BROKER_URL")
     key = "\0".join([os.getcwd(), context.app_spec or "", broker or ""])
-    return cache_folder() / f"names-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    return Path(cache_folder()) / f"names-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

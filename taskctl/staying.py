@@ -5,8 +5,10 @@ Used in this order, before anything is opened.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator
 
 from taskctl.context import Context
 from taskctl.core import daemon
@@ -31,7 +33,7 @@ def use_executable(wanted: str | None) -> None:
         raise usage(f"--executable {wanted}: {(exc.strerror or str(exc)).lower()}") from exc
 
 
-def give_up_rights(user: object, group: object, mask: object) -> None:
+def give_up_rights(user: object, group: object, mask: str | int | None) -> None:
     """Become this user and group, and make files with this umask; None leaves it as it is.
 
     Raises CommandError for unknown names (exit 2), and where it is not allowed (77).
@@ -39,7 +41,7 @@ def give_up_rights(user: object, group: object, mask: object) -> None:
     names = (None if user is None else str(user), None if group is None else str(group))
     try:
         if mask is not None:
-            os.umask(mask if isinstance(mask, int) else parse_umask(str(mask)))
+            os.umask(parse_umask(mask))
         become(*names)
     except ImproperlyConfigured as exc:
         raise usage(str(exc)) from exc
@@ -75,6 +77,24 @@ def set_up_log(context: Context, app: App, level: str | None, path: str | None) 
         redirect_stdouts=conf.worker_redirect_stdouts,
         redirect_level=conf.worker_redirect_stdouts_level,
     )
+
+
+@contextlib.contextmanager
+def watched(release: Callable[[], None]) -> Iterator[None]:
+    """Run a program that stays: a failure is told to whoever waits, and stdout is given back.
+
+    `release` is called at the end, however it came.
+    """
+    daemon.claim_ready_pipe()
+    try:
+        yield
+    except BaseException as exc:
+        logs.restore_stdouts()
+        report_failure(exc)
+        raise
+    finally:
+        logs.restore_stdouts()
+        release()
 
 
 def report_failure(exc: BaseException) -> None:

@@ -19,6 +19,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..places import cache_folder
+
 #: Seconds for which a node that answered is expected to answer again.
 FOR = 3600.0
 #: Seconds by which a note may be old before it is written again.
@@ -30,7 +32,9 @@ class Remembered:
 
     def __init__(self, url: str, folder: Path | None = None) -> None:
         # Two URLs of one sum do no harm: a node counts only while it has a mailbox here.
-        self.path = (folder or _cache_folder()) / f"foreign-{zlib.crc32(url.encode()):08x}.json"
+        self.path = (
+            folder or Path(cache_folder())
+        ) / f"foreign-{zlib.crc32(url.encode()):08x}.json"
 
     def ages(self) -> dict[str, float]:
         """Return seconds since each node answered, of those that did within `FOR`."""
@@ -61,8 +65,3 @@ class Remembered:
         with os.fdopen(handle, "w") as file:
             file.write(text)
         os.replace(aside, self.path)
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "taskctl"

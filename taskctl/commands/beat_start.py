@@ -18,7 +18,6 @@ from typing import Any
 from taskctl.apps import shown_url, user_app
 from taskctl.context import Context
 from taskctl.core import daemon
-from taskctl.core import log as logs
 from taskctl.core.app import App
 from taskctl.core.beat.service import Service, find_scheduler
 from taskctl.core.errors import ImproperlyConfigured, TemplateError
@@ -27,7 +26,7 @@ from taskctl.core.version import __version__
 from taskctl.core.worker.notify import Notifier
 from taskctl.core.worker.notify import Service as ServiceManager
 from taskctl.failures import usage
-from taskctl.staying import detach, give_up_rights, report_failure, set_up_log, use_executable
+from taskctl.staying import detach, give_up_rights, set_up_log, use_executable, watched
 from taskctl.views.beat import banner, log_line
 
 from .worker_values import apply_overrides
@@ -98,17 +97,12 @@ class Start:
         self._take_settings(app)
         if given["detach"]:
             detach(given["logfile"], "beat")
-        daemon.claim_ready_pipe()
-        try:
+        with watched(self._release):
             return self._run(app)
-        except BaseException as exc:
-            logs.restore_stdouts()
-            report_failure(exc)
-            raise
-        finally:
-            logs.restore_stdouts()
-            if self.pidfile is not None:
-                self.pidfile.release()
+
+    def _release(self) -> None:
+        if self.pidfile is not None:
+            self.pidfile.release()
 
     def _load_app(self) -> App:
         app = user_app(self.context)

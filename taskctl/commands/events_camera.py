@@ -19,7 +19,7 @@ from taskctl.core.loader import import_object
 from taskctl.core.pidfile import Pidfile
 from taskctl.core.remote.snapshot import parse_rate
 from taskctl.failures import OK, usage
-from taskctl.staying import detach, give_up_rights, report_failure, set_up_log, use_executable
+from taskctl.staying import detach, give_up_rights, set_up_log, use_executable, watched
 
 log = logging.getLogger("taskctl.events")
 
@@ -54,17 +54,12 @@ class Shooting:
                 given[name] = os.path.abspath(os.path.expanduser(given[name]))
         if given["detach"]:
             detach(given["logfile"], "the camera")
-        daemon.claim_ready_pipe()
-        try:
+        with watched(self._release):
             return self._run(app, made)
-        except BaseException as exc:
-            logs.restore_stdouts()
-            report_failure(exc)
-            raise
-        finally:
-            logs.restore_stdouts()
-            if self.pidfile is not None:
-                self.pidfile.release()
+
+    def _release(self) -> None:
+        if self.pidfile is not None:
+            self.pidfile.release()
 
     def _check(self) -> None:
         for name in ("dump", "limit", "where", "read_only"):

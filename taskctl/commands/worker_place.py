@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from taskctl.core import daemon
-from taskctl.core.errors import ImproperlyConfigured, TaskctlError
+from taskctl.core.errors import TaskctlError
 from taskctl.core.health import default_health_file
-from taskctl.core.privileges import become, parse_umask
 from taskctl.core.templates import expand_path, node_name, worker_letters
 from taskctl.core.worker.reexec import Past, execute
-from taskctl.failures import NOT_ALLOWED, CommandError, usage
+from taskctl.failures import usage
+from taskctl.staying import give_up_rights
 
 #: Tells a Python that was asked for that it has arrived; a wrapper script may have another pid.
 _EXECUTED = "TASKCTL_EXECUTED"
@@ -65,14 +65,14 @@ class Place:
         """Go to the Python, and become the user, that the command line names."""
         given = self.given
         self._use_python("--executable", given["executable"])
-        self._become(given["uid"], given["gid"], given["umask"])
+        give_up_rights(given["uid"], given["gid"], given["umask"])
 
     def settle_by(self, conf: Any) -> None:
         """The same for what the settings name and the command line does not; and the files."""
         given = self.given
         if not given["executable"]:
             self._use_python("worker_executable", conf.worker_executable)
-        self._become(
+        give_up_rights(
             conf.worker_uid if given["uid"] is None else None,
             conf.worker_gid if given["gid"] is None else None,
             conf.worker_umask if given["umask"] is None else None,
@@ -97,20 +97,3 @@ class Place:
             execute([wanted, "-m", "taskctl", *sys.argv[1:]], past)
         except OSError as exc:
             raise usage(f"{option} {wanted}: {(exc.strerror or str(exc)).lower()}") from exc
-
-    def _become(self, user: Any, group: Any, mask: Any) -> None:
-        user, group = (None if who is None else str(who) for who in (user, group))
-        try:
-            if mask is not None:
-                os.umask(parse_umask(mask))
-            become(user, group)
-        except ImproperlyConfigured as exc:
-            raise usage(str(exc)) from exc
-        except PermissionError as exc:
-            raise CommandError(
-                f"cannot become user {user or '(same)'}, group {group or '(its own)'}: "
-                f"{(exc.strerror or str(exc)).lower()}",
-                "only root may; or start it as that user, without --uid and --gid",
-                exit_code=NOT_ALLOWED,
-                code="permission",
-            ) from exc

@@ -27,7 +27,8 @@ from taskctl.core.privileges import refuse_pickle_as_root
 from taskctl.core.worker.options import WorkerOptions, resolve
 from taskctl.core.worker.reexec import Past, execute, own_argv, take_past
 from taskctl.core.worker.worker import Worker
-from taskctl.failures import CommandError, describe, usage
+from taskctl.failures import CommandError, usage
+from taskctl.staying import report_failure
 from taskctl.views.banner import banner, log_line
 
 from .worker_facts import facts_of, waiting_in
@@ -91,7 +92,7 @@ class Start:
             code = self._run()
         except BaseException as exc:
             logs.restore_stdouts()
-            self._report(exc)
+            report_failure(exc)
             raise
         finally:
             logs.restore_stdouts()
@@ -320,12 +321,6 @@ class Start:
         queues = [queue.name for queue in worker.options.queues]
         place = {"node": self.place.node, "logfile": self.place.logfile}
         daemon.report_ready({"seconds": took, "queues": queues, **place})
-
-    def _report(self, exc: BaseException) -> None:
-        """Tell who waits for us why we end."""
-        error = describe(exc) if isinstance(exc, Exception) else None
-        if error is not None:
-            daemon.report_failed(error.exit_code, "; ".join([error.message, *error.hints]))
 
 
 def _tell_detached(report: Mapping[str, Any]) -> None:
