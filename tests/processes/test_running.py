@@ -44,7 +44,7 @@ def test_a_task_that_expired_while_it_waited_does_not_run(farm: Farm) -> None:
     with pytest.raises(TaskRevokedError, match="expired"):
         expired.get(timeout=10)
     assert farm.runs()["expired"] == 0
-    assert farm.unacked() == 0
+    eventually(lambda: farm.unacked() == 0)
 
 
 def test_several_queues_are_served_in_turn(farm: Farm) -> None:
@@ -211,7 +211,7 @@ def test_other_pools_run_tasks_answer_and_keep_their_lease(
     assert farm.app.control.ping(["w1@test"], timeout=2) == [{"w1@test": {"ok": "pong"}}]
     active = farm.app.control.inspect(["w1@test"], timeout=2).active()["w1@test"]
 
-    assert [info["id"] for info in active] == [long.id]
+    assert long.id in [info["id"] for info in active]  # a second thread may run the other one
     assert long.get(timeout=10) == "long"
     assert waiting.get(timeout=10) == "waiting"
     assert farm.runs() == {"long": 1, "waiting": 1}
