@@ -31,6 +31,7 @@ from .settings_table import SETTINGS, Setting, find_option
 from .settings_types import coerce
 from .settings_urls import DERIVED, ENVIRONMENT
 from .settings_views import Explanation, as_text, explain, project_entries
+from .ways import celerys
 
 __all__ = ("Explanation", "Origin", "Problem", "Settings")
 
@@ -50,7 +51,7 @@ class Settings(MutableMapping[str, Any]):
 
     Wrong types and unknown names raise SettingError, which names the place.
     `before_read` and `after_read` are called around the first read, `on_change` after any change.
-    `celery_defaults` takes Celery's defaults where ours differ.
+    `celery_defaults` takes Celery's defaults where ours differ; None: as `ways` has it.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Settings(MutableMapping[str, Any]):
         preconf: Mapping[str, Any] | None = None,
         *,
         namespace: str | None = None,
-        celery_defaults: bool = False,
+        celery_defaults: bool | None = None,
         before_read: Callable[[], object] | None = None,
         after_read: Callable[[], object] | None = None,
         on_change: Callable[[], object] | None = None,
@@ -67,7 +68,7 @@ class Settings(MutableMapping[str, Any]):
         put("_lock", threading.RLock())
         put("_version", 0)
         put("_names", Names(namespace))
-        put("_celery_defaults", celery_defaults)
+        put("_celery_defaults", celerys() if celery_defaults is None else celery_defaults)
         put("before_read", before_read)
         put("after_read", after_read)
         put("on_change", on_change)

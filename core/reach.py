@@ -30,6 +30,7 @@ from .report import broker_info, bug_report
 from .settings_urls import split_url
 from .tasks.task import Calling
 from .version import __version__
+from .ways import CELERY_BROKER, celerys
 from .wire.queues import Queue
 
 log = logging.getLogger("taskctl.app")
@@ -106,10 +107,12 @@ class Reach:
         """Return the broker's URLs, in the order they are tried.
 
         Without a setting it is a SQLite file beside the code of the app, where all processes of
-        one checkout meet.
+        one checkout meet; where Celery's ways hold, RabbitMQ on this host.
         """
         conf = self.conf
         urls = split_urls(conf.broker_write_url or ())
+        if not urls and celerys():
+            urls = [CELERY_BROKER]
         if not urls:
             return [f"sqlite:///{default_database_path(self._home)}"]
         if conf.broker_transport:
@@ -260,6 +263,8 @@ class Reach:
         """
         conf = self.conf
         given = cast("str | None", conf.result_backend)
+        if not given and celerys():
+            return None
         if not given:
             broker = self.broker_url()
             return broker if broker.startswith(("sqlite://", "memory://")) else None

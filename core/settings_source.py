@@ -20,6 +20,7 @@ from .errors import ConfigSourceNotFound, ImproperlyConfigured, SettingError
 from .loader import import_object, is_missing, reading_note
 from .settings_table import NEW_NAMES, PREFIXES, SETTINGS
 from .settings_types import coerce
+from .ways import celerys
 
 #: What an old name began with; a name that nearly is one of them is a slip.
 _OLD_PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_", "BROKER_")
@@ -110,6 +111,8 @@ class Names:
 
     def complaint(self, written: str) -> str | None:
         """Return what is wrong with a name that is no setting, or None if it may stand."""
+        if celerys():
+            return None  # Celery passes over what it does not know
         stripped = self.strip(written)
         reserved = (stripped or written).startswith(PREFIXES)
         foreign = stripped is None and not written.startswith(_OLD_PREFIXES)
