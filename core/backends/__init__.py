@@ -32,11 +32,12 @@ def open_backend(
     options: Mapping[str, Any] | None = None,
     expires: float | None = 86400.0,
     failure_expires: float | None = None,
+    chord_expires: float | None = None,
 ) -> Backend:
     """Return the backend that `url` names; it connects when `open` is called.
 
     None and "disabled" keep no results.  `options` are `result_backend_transport_options`;
-    `expires` and `failure_expires` are seconds, see Backend.
+    `expires`, `failure_expires` and `chord_expires` are seconds, see Backend.
 
     Raises ImproperlyConfigured for an unknown scheme, naming the nearest and all there are.
     """
@@ -48,7 +49,13 @@ def open_backend(
         raise ImproperlyConfigured(_unknown(scheme))
     module, name = _SIBLINGS[scheme]
     cls = getattr(importlib.import_module(f".{module}", __name__), name)
-    backend: Backend = cls(url, options=options, expires=expires, failure_expires=failure_expires)
+    backend: Backend = cls(
+        url,
+        options=options,
+        expires=expires,
+        failure_expires=failure_expires,
+        chord_expires=chord_expires,
+    )
     return backend
 
 

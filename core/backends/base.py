@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..wire.chord_part import Count, Part
 from ..wire.outcome import StoredMeta
 
 
@@ -21,7 +22,8 @@ class Backend(ABC):
     """One open line to where results are kept.
 
     `expires` is how long a result is kept, in seconds (None or 0: for ever);
-    `failure_expires` the same for FAILURE (None: as `expires`).
+    `failure_expires` the same for FAILURE (None: as `expires`), `chord_expires` for the counts
+    of chords (None: as `expires`).
 
     Everything may raise BackendError when the backend is gone.
     """
@@ -30,6 +32,14 @@ class Backend(ABC):
     poll_interval = 0.05
     #: Whether results are kept where other processes can read them.
     persistent = True
+    #: Whether a chord may be started: its header's results can be read by whoever joins them.
+    joins_chords = True
+    #: Whether parts of chords are counted here, by `count_part`.  Where they are not, the task
+    #: `celery.chord_unlock` looks at all of them, again and again.
+    counts_parts = False
+    #: Whether the header of every chord must be saved with `store_group` before it is sent, for
+    #: a backend whose `load_parts` has no values; else only a header that holds groups is.
+    keeps_headers = False
 
     def __init__(
         self,
@@ -38,11 +48,13 @@ class Backend(ABC):
         options: Mapping[str, Any] | None = None,
         expires: float | None = 86400.0,
         failure_expires: float | None = None,
+        chord_expires: float | None = None,
     ) -> None:
         self.url = url
         self.options: Mapping[str, Any] = options or {}
         self.expires = expires
         self.failure_expires = failure_expires
+        self.chord_expires = expires if chord_expires is None else chord_expires
 
     def lifetime(self, state: str) -> float | None:
         """Return how long a meta of `state` is kept, in seconds; None means for ever."""
@@ -120,6 +132,62 @@ class Backend(ABC):
     @abstractmethod
     def forget_group(self, group_id: str) -> None:
         """Remove a saved group."""
+
+    # --- chords, where `counts_parts` -------------------------------------------------------
+    #
+    # A chord is known by the id of its header's group.  In the order of its life: begin_chord,
+    # count_part for each part, then one owner's load_parts, hold_chord, end_chord (or
+    # fail_chord).  Whoever owns it holds a claim that ends by itself: when the owner dies, a part
+    # that is counted again takes over.
+
+    def begin_chord(self, group_id: str, size: int) -> None:
+        """Say how many parts the chord has; called just before its last header task is sent.
+
+        Parts may have been counted before.  What an earlier run of the same group left as its
+        end is forgotten: a frozen chord may be sent again.
+        """
+        raise NotImplementedError(f"{type(self).__name__} counts no parts of chords")
+
+    def grow_chord(self, group_id: str, more: int = 1) -> None:
+        """Expect `more` parts than its sender said; called inside a part that is not counted."""
+        raise NotImplementedError(f"{type(self).__name__} counts no parts of chords")
+
+    def count_part(self, part: Part, token: str, claim: float) -> Count:
+        """Count a part once, however often it comes, and claim a chord that is complete.
+
+        All of it is one atomic step.  A part is known by its task id and index.  Only one caller
+        owns a complete chord at a time: `token` is who, `claim` for how many seconds.  After
+        `end_chord` nothing is counted any more, and the answer is `done`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} counts no parts of chords")
+
+    def load_parts(self, group_id: str) -> list[bytes]:
+        """Return the members of all parts, by index, those without one last.
+
+        Empty where `keeps_headers`: then the values are the results of the saved group.
+        """
+        raise NotImplementedError(f"{type(self).__name__} counts no parts of chords")
+
+    def hold_chord(self, group_id: str, token: str, claim: float) -> bool:
+        """Hold the claim for `claim` seconds from now; return whether it is still ours.
+
+        A claim that has ended, and that nobody took, is taken again.
+        """
+        raise NotImplementedError(f"{type(self).__name__} counts no parts of chords")
+
+    def end_chord(self, group_id: str, token: str, remember: float) -> bool:
+        """Forget the parts: the body is published.  Return whether the claim was still ours.
+
+        For `remember` seconds, parts that come again are told that the chord is done.
+        """
+        raise NotImplementedError(f"{type(self).__name__} counts no parts of chords")
+
+    def fail_chord(self, group_id: str) -> None:
+        """Let the chord never be complete again: it has failed, and all have been told.
+
+        Its parts are left to expire.
+        """
+        raise NotImplementedError(f"{type(self).__name__} counts no parts of chords")
 
     @abstractmethod
     def expire(self) -> int:

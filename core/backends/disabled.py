@@ -14,6 +14,7 @@ class DisabledBackend(Backend):
     """Keeps nothing; tasks run, results are lost."""
 
     persistent = False
+    joins_chords = False
 
     def open(self) -> None:
         """Nothing to connect to."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..wire.chord_part import Count, Part
 from ..wire.outcome import StoredMeta
 from .base import Backend, is_news
 
@@ -21,6 +22,21 @@ class _Store:
         self.changed = threading.Condition()
         self.metas: dict[str, tuple[str, bytes, float]] = {}
         self.groups: dict[str, tuple[bytes, float]] = {}
+        self.chords: dict[str, _Chord] = {}
+
+
+class _Chord:
+    """What is known of one chord."""
+
+    def __init__(self) -> None:
+        self.size: int | None = None
+        self.grown = 0
+        #: Members by task id and index, in the order they came.
+        self.parts: dict[tuple[str, int | None], bytes] = {}
+        self.owner = ""
+        self.held_until = 0.0
+        self.done_until = 0.0
+        self.expiry = _FOR_EVER
 
 
 _stores: dict[str, _Store] = {}
@@ -31,6 +47,7 @@ class MemoryBackend(Backend):
     """Results in a dict; `memory://` or, to keep tests apart, `memory://name`."""
 
     persistent = False
+    counts_parts = True
 
     def __init__(self, url: str, **settings: Any) -> None:
         super().__init__(url, **settings)
@@ -98,6 +115,70 @@ class MemoryBackend(Backend):
         with self._store.changed:
             self._store.groups.pop(group_id, None)
 
+    # --- chords -----------------------------------------------------------------------------
+
+    def begin_chord(self, group_id: str, size: int) -> None:
+        with self._store.changed:
+            chord = self._chord(group_id)
+            chord.size = size
+            chord.owner, chord.held_until, chord.done_until = "", 0.0, 0.0
+
+    def grow_chord(self, group_id: str, more: int = 1) -> None:
+        with self._store.changed:
+            self._chord(group_id).grown += more
+
+    def count_part(self, part: Part, token: str, claim: float) -> Count:
+        now = time.monotonic()
+        with self._store.changed:
+            chord = self._chord(part.group_id)
+            if chord.done_until > now:
+                return Count(0, None, done=True)
+            chord.parts.setdefault((part.task_id, part.index), part.member)
+            count = Count(len(chord.parts), chord.size and chord.size + chord.grown)
+            if not count.complete:
+                return count
+            if chord.held_until > now:
+                return count._replace(held=chord.held_until - now)
+            chord.owner, chord.held_until = token, now + claim
+            return count._replace(owned=True)
+
+    def load_parts(self, group_id: str) -> list[bytes]:
+        with self._store.changed:
+            parts = self._chord(group_id).parts
+            return [parts[key] for key in sorted(parts, key=_place)]
+
+    def hold_chord(self, group_id: str, token: str, claim: float) -> bool:
+        now = time.monotonic()
+        with self._store.changed:
+            chord = self._chord(group_id)
+            if chord.owner != token and (chord.held_until > now or chord.size is None):
+                return False
+            chord.owner, chord.held_until = token, now + claim
+            return True
+
+    def end_chord(self, group_id: str, token: str, remember: float) -> bool:
+        with self._store.changed:
+            chord = self._chord(group_id)
+            if chord.owner != token or chord.held_until <= time.monotonic():
+                return False
+            chord.parts.clear()
+            chord.size, chord.grown, chord.owner = None, 0, ""
+            chord.done_until = time.monotonic() + remember
+            return True
+
+    def fail_chord(self, group_id: str) -> None:
+        with self._store.changed:
+            self._chord(group_id).size = None
+
+    def _chord(self, group_id: str) -> _Chord:
+        """Return what is known of a chord, for some more time."""
+        now = time.monotonic()
+        chord = self._store.chords.get(group_id)
+        if chord is None or chord.expiry <= now:
+            chord = self._store.chords[group_id] = _Chord()
+        chord.expiry = now + (self.chord_expires or _FOR_EVER)
+        return chord
+
     def expire(self) -> int:
         now = time.monotonic()
         with self._store.changed:
@@ -107,7 +188,13 @@ class MemoryBackend(Backend):
                 del self._store.metas[task_id]
             for group_id in old_groups:
                 del self._store.groups[group_id]
+            for group_id in [id for id, c in self._store.chords.items() if c.expiry <= now]:
+                del self._store.chords[group_id]
         return len(old_metas) + len(old_groups)
 
     def _expiry(self, state: str, now: float) -> float:
         return now + (self.lifetime(state) or _FOR_EVER)
+
+
+def _place(key: tuple[str, int | None]) -> float:
+    return _FOR_EVER if key[1] is None else key[1]

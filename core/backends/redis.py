@@ -23,7 +23,8 @@ from ..errors import BackendError
 from ..redact import mask_url
 from ..wire.outcome import StoredMeta
 from ..wire.result_meta import says_success
-from .base import Backend, is_news
+from .base import is_news
+from .redis_chords import RedisChords, ScriptMissing
 from .redis_lines import (
     LOST,
     PING_AFTER,
@@ -90,7 +91,7 @@ _GRACE = 1.0
 _RETRIES = (0.05, 1.0)
 
 
-class RedisBackend(Backend):
+class RedisBackend(RedisChords):
     """Results in one Redis database; `redis://`, `rediss://`, `redis+socket:///path?db=1`.
 
     Connections are made as threads need them: one for each command under way, and one for each
@@ -143,7 +144,7 @@ class RedisBackend(Backend):
             runs.append(("EVALSHA", _STORE_SHA, len(keys), *keys, flag, *values))
         try:
             answers = self._ask(runs)
-        except _ScriptMissing:
+        except ScriptMissing:
             answers = self._ask([("SCRIPT LOAD", _STORE_SCRIPT), *runs])[1:]
         return [key for answer in answers for key in answer]
 
@@ -289,7 +290,7 @@ class RedisBackend(Backend):
                     continue
             return self._ask_on(self._connect(), commands, deadline)
         except NoScriptError as exc:
-            raise _ScriptMissing from exc
+            raise ScriptMissing from exc
         except RedisError as exc:
             raise self._error(exc) from exc
 
@@ -310,10 +311,6 @@ class RedisBackend(Backend):
 
     def _error(self, exc: RedisError) -> BackendError:
         return BackendError(f"result backend {mask_url(self.url)}: {exc}")
-
-
-class _ScriptMissing(BackendError):
-    """The server does not know the script (any more)."""
 
 
 def _portions(

@@ -13,7 +13,8 @@ from typing import Any
 from ..errors import BackendError
 from ..sqlitefile import SqliteFile, path_of_url
 from ..wire.outcome import StoredMeta
-from .base import Backend, is_news
+from .base import is_news
+from .sqlite_chords import CHORD_TABLES, SqliteChords
 
 _MIGRATIONS = (
     (
@@ -23,6 +24,7 @@ _MIGRATIONS = (
         "CREATE TABLE saved_groups ( group_id TEXT PRIMARY KEY, value BLOB NOT NULL, expires REAL)",
         "CREATE INDEX saved_groups_by_expiry ON saved_groups (expires) WHERE expires IS NOT NULL",
     ),
+    CHORD_TABLES,
 )
 
 #: ?1 task id, ?2 state, ?3 meta, ?4 unix time it expires or NULL, ?5 now.
@@ -44,7 +46,7 @@ _IDS_PER_QUERY = 500
 _SWEEP_EVERY, _SWEEP_ROWS = 60.0, 1000
 
 
-class SqliteBackend(Backend):
+class SqliteBackend(SqliteChords):
     """Results in a local file, shared by many processes.
 
     `sqlite:///relative/path`, `sqlite:////absolute/path`, or `sqlite://` for `.taskctl/queue.db`.
@@ -82,6 +84,7 @@ class SqliteBackend(Backend):
             if time.monotonic() >= self._next_sweep:
                 self._next_sweep = time.monotonic() + _SWEEP_EVERY
                 _sweep(db, "results", now)
+                self._sweep_chords(db, now, _SWEEP_ROWS)
             self._own_writes += 1
 
     def load(self, task_ids: Sequence[str]) -> dict[str, bytes]:
@@ -165,6 +168,8 @@ class SqliteBackend(Backend):
                     swept = _sweep(db, table, time.time())
                 dropped += swept
                 more = swept == _SWEEP_ROWS
+        with self._file.write() as db:
+            dropped += self._sweep_chords(db, time.time(), _SWEEP_ROWS)
         return dropped
 
     def _expiry(self, state: str, now: float) -> float | None:

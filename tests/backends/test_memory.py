@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 
 from .contract import BackendContract
+from .contract_chords import ChordContract
 
 
-class TestMemoryBackend(BackendContract):
+class TestMemoryBackend(BackendContract, ChordContract):
     @pytest.fixture
     def url(self) -> str:
         return f"memory://{uuid4()}"

@@ -21,9 +21,10 @@ from taskctl.core.errors import BackendError, ImproperlyConfigured
 from ..support.servers import RedisServer
 from ..support.waiting import eventually
 from .contract import OpenBackend, SharedBackendContract, meta, within
+from .contract_chords import ChordContract
 
 
-class TestRedisBackend(SharedBackendContract):
+class TestRedisBackend(SharedBackendContract, ChordContract):
     @pytest.fixture
     def url(self, redis_url: str) -> str:
         return redis_url

@@ -14,9 +14,10 @@ from taskctl.core.errors import BackendError, ImproperlyConfigured
 
 from ..support.waiting import eventually
 from .contract import OpenBackend, SharedBackendContract, meta, within
+from .contract_chords import ChordContract
 
 
-class TestSqliteBackend(SharedBackendContract):
+class TestSqliteBackend(SharedBackendContract, ChordContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/queue.db"
