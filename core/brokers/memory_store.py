@@ -80,6 +80,8 @@ class Store:
     def insert(self, publications: Iterable[Publication]) -> None:
         now = time.time()
         for sent in publications:
+            if sent.queue_expires is not None:
+                self.private.add(sent.routing_key)
             for queue in self.route(sent):
                 message = Message(
                     number=next(self.numbers),

@@ -201,7 +201,8 @@ class RedisBroker(Broker):
         line = self._ready()
         targets = self._routing.targets(line, publications)
         if targets:
-            line.transact(self._routing.pushes(targets))
+            answers = self._routing.answers(publications)
+            line.transact([*self._routing.pushes(targets), *answers])
 
     def subscribe(self, queue: Queue) -> None:
         """Declare `queue` and let `receive` take from it.

@@ -203,6 +203,15 @@ class Routing:
                 run = []
         return commands + self.expiries({key for verb, key, _ in targets if verb == b"LPUSH"})
 
+    def answers(self, publications: Sequence[Publication]) -> list[bytes]:
+        """Return the commands that let answers nobody fetches go away."""
+        ages = {
+            self._keys.list_of(one.routing_key, one.priority): max(1, int(one.queue_expires * 1000))
+            for one in publications
+            if one.queue_expires is not None
+        }
+        return [command(b"PEXPIRE", key, age) for key, age in ages.items()]
+
     def expiries(self, lists: set[bytes]) -> list[bytes]:
         """Return the commands that keep these lists for as long as their queues are declared."""
         if not self._expiring:

@@ -123,6 +123,9 @@ class Topology:
         key = publication.routing_key
         if not publication.exchange:
             number = self._ids.get(key)
+            if publication.queue_expires is not None:
+                number = self.find(db, key)
+                return () if number is None else (number,)
             return (self.make(db, key) if number is None else number,)
         bindings = self._bindings_of(db, publication.exchange)
         found = [number for type_, bound, number in bindings if binding_takes(type_, bound, key)]

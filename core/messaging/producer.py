@@ -10,7 +10,6 @@ import copy
 import logging
 import os
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -44,7 +43,7 @@ _gathered: ContextVar[Gathering | None] = ContextVar("taskctl_gathered", default
 
 #: Part of every reply queue's name, in place of the network address.
 _NODE = uuid4().int
-_names = threading.local()
+_reply_queues: dict[tuple[int, int], str] = {}
 
 
 class Draft(NamedTuple):
@@ -279,9 +278,7 @@ class Producer:
         content_type, encoding, body = codecs.encode([args, kwargs, embed], draft.serializer)
         headers = draft.headers
         if draft.compression:
-            compression = codecs.compression_named(draft.compression)
-            body = compression.compress(body)
-            headers["compression"] = compression.content_type
+            headers["compression"], body = codecs.compress(body, draft.compression)
         properties = {**draft.properties, "delivery_mode": draft.delivery_mode}
         if draft.expiration is not None:
             properties["expiration"] = draft.expiration
@@ -427,20 +424,16 @@ def gather() -> Iterator[list[Publication]]:
 
 
 def reply_queue(owner: int) -> str:
-    """Return the name of the queue that results for this process, thread and app come to.
+    """Return the name of the queue that results for this process and app come to.
 
-    The same for all calls of one thread; the form is kombu's (protocol.md 1.1).
+    The threads share it, so that each may wait for what another sent; the form is kombu's for an
+    id without a thread (protocol.md 1.1).
     """
-    pid = os.getpid()
-    known: dict[int, str] | None = getattr(_names, "queues", None)
-    if known is None or _names.pid != pid:
-        known = _names.queues = {}
-        _names.pid = pid
-    name = known.get(owner)
+    key = (os.getpid(), owner)
+    name = _reply_queues.get(key)
     if name is None:
-        name = known[owner] = str(
-            uuid3(NAMESPACE_OID, f"{_NODE:x}-{pid:x}-{threading.get_ident():x}-{owner:x}")
-        )
+        name = str(uuid3(NAMESPACE_OID, f"{_NODE:x}-{key[0]:x}-0-{owner:x}"))
+        _reply_queues[key] = name
     return name
 
 

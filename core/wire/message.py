@@ -36,6 +36,10 @@ class Publication(msgspec.Struct, array_like=True, kw_only=True):
     `exchange` "" routes straight to the queue named by `routing_key`.  `due` (unix time,
     float) asks the broker to hold the message until then; a broker that cannot, publishes it
     at once and the worker holds it.  `task_id` lets a held message be found again.
+
+    `queue_expires` (seconds, float) marks an answer for a queue that its reader alone declares: a
+    broker that knows that this queue is not there (any more) drops the message, one that cannot
+    know keeps the queue for so long.
     """
 
     exchange: str
@@ -44,6 +48,7 @@ class Publication(msgspec.Struct, array_like=True, kw_only=True):
     priority: int = 0
     due: float | None = None
     task_id: str | None = None
+    queue_expires: float | None = None
 
 
 def encode_envelope(

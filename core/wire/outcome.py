@@ -22,12 +22,15 @@ KINDS = (SUCCEEDED, FAILED, RETRIED, IGNORED, REJECTED, TIMED_OUT, LOST, INVALID
 class StoredMeta(msgspec.Struct, array_like=True, kw_only=True):
     """One result meta, encoded and ready for the backend.
 
-    `failed` says that the state is FAILURE, which may have a lifetime of its own.
+    `reply_to` and `correlation_id` (None: the task id) come from the request: a backend that
+    sends results instead of keeping them sends it there.
     """
 
     task_id: str
     state: str
     meta: bytes
+    reply_to: str | None = None
+    correlation_id: str | None = None
 
 
 class Outcome(msgspec.Struct, array_like=True, kw_only=True):
