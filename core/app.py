@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
-from . import current, signals
+from . import current
 from .config import Settings
-from .discovery import discover
 from .loader import find_project_file, import_object
 from .loaders import BaseLoader, make_loader, named_loader
 from .proxies import Proxy
@@ -81,6 +80,7 @@ class App(Reach):
     ) -> None:
         place = caller()[0]
         super().__init__(place if place and Path(place).is_file() else None)
+        settings = self.take_parts(settings)
         self.main = main
         self.set_as_current = set_as_current
         self.autofinalize = autofinalize
@@ -111,6 +111,7 @@ class App(Reach):
         know_app(self)
         if set_as_current:
             self.set_current()
+        self.fix_up()
         self.on_init()
 
     def on_init(self) -> None:
@@ -342,32 +343,6 @@ class App(Reach):
     def annotate(self, cls: Any) -> None:
         """Set on a task's class what `task_annotations` says of it."""
         annotate(cls, self.annotations)
-
-    def autodiscover_tasks(
-        self,
-        packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
-        related_name: str | None = "tasks",
-        force: bool = False,
-    ) -> None:
-        """Import `package.tasks` of each package, when a worker starts or now with `force`.
-
-        A package without such a module is passed over.
-        """
-
-        def find(**_: Any) -> None:
-            discover((packages() if callable(packages) else packages) or (), related_name)
-
-        if force:
-            find()
-        else:
-            signals.import_modules.connect(find, sender=self, weak=False)
-
-    def import_default_modules(self) -> None:
-        """Import the modules of the settings `imports` and `include`, and what is discovered.
-
-        Raises AppNotFound, naming the file and line, if one cannot be imported.
-        """
-        self.loader.import_default_modules()
 
     @property
     def current_task(self) -> Any:

@@ -5,6 +5,7 @@
     │   ├── SettingError              this one: its key, its value, where it was set
     │   └── ConfigSourceNotFound      the module of settings is not there (also ImportError)
     ├── AppNotFound                   no app under this name
+    ├── UnsupportedFeature            what Celery has and taskctl has not (also ImportError)
     ├── LogFileError                  the log cannot be written
     ├── HealthFileError               the health file cannot be written or read
     ├── StateFileError                revoked tasks cannot be remembered
@@ -74,6 +75,20 @@ class AppNotFound(TaskctlError):
         self.path = path
         self.line = line
         super().__init__(message)
+
+
+class UnsupportedFeature(TaskctlError, ImportError):
+    """Raised when a program written for Celery uses what taskctl does not have.
+
+    `feature` is what it used, `reason` why it is not there, `instead` what to use ("" if nothing).
+    """
+
+    def __init__(self, feature: str, reason: str, instead: str = "") -> None:
+        self.feature = feature
+        self.reason = reason
+        self.instead = instead
+        hint = f"; {instead}" if instead else ""
+        super().__init__(f"{feature} is not in taskctl: {reason}{hint}")
 
 
 class LogFileError(TaskctlError):
@@ -291,6 +306,10 @@ class Reject(TaskPredicate):
 
     def __repr__(self) -> str:
         return f"reject requeue={self.requeue}: {self.reason}"
+
+
+class FixupWarning(UserWarning):
+    """Warned when an app cannot be fitted to the framework that its environment names."""
 
 
 class DuplicateNodenameWarning(UserWarning):

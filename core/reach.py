@@ -19,6 +19,7 @@ from .backends import Backend, open_backend
 from .clock import LamportClock, local_zone, maybe_seconds, zone
 from .config import Settings
 from .errors import BackendError, BrokerError
+from .kin import Kin
 from .loader import default_database_path
 from .messaging.connection import Connection, split_urls
 from .messaging.mailbox import ClientMailbox
@@ -49,7 +50,7 @@ _REDIS_OPTIONS = {
 }
 
 
-class Reach:
+class Reach(Kin):
     """The half of an app that faces outward.
 
     `home` is the file in which the app was made, or None: the queue that needs no URL is there.
@@ -320,6 +321,7 @@ class Reach:
             serializer=conf.task_serializer,
             accept=conf.accept_content,
             forward_clock=self.clock.forward,
+            adjust_clock=self.clock.adjust,
         )
         return Control(connection, mailbox, self.purge)
 

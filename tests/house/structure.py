@@ -72,8 +72,8 @@ FLOORS = {
     "worker": 7,
     "cli": 9,
 }
-#: The face a user holds, in three files.
-APP = {"app", "assembly", "reach"}
+#: The face a user holds, in its files.
+APP = {"app", "assembly", "django", "kin", "reach"}
 ROOMS = {room for room in FLOORS if room not in ("ground", "app", "face", "cli")}
 #: What a room may import besides itself and the ground.
 ALLOWED = {
