@@ -284,6 +284,7 @@ class Reach(Kin):
             "options": self._backend_options(url or ""),
             "expires": maybe_seconds(conf.result_expires),
             "failure_expires": maybe_seconds(conf.result_failure_expires),
+            "chord_expires": maybe_seconds(conf.result_chord_expires),
         }
         with self._lock:
             if self._open_backend is not None:
