@@ -515,10 +515,8 @@ del _
 
 #: Every setting by name, in the order of the documentation.
 #: What is known, read without complaint, and not carried out by this version.
-LATER_CHORD = "chords are not there yet"
 NOT_YET = {
     "override_backends": "own result backends are not there yet",
-    "task_allow_error_cb_on_chord_header": LATER_CHORD,
     "task_retry_on_worker_lost": "not there yet: a lost task is delivered again instead",
     "worker_proc_alive_timeout": "a child that does not come up is replaced with growing pauses",
     "worker_eta_task_limit": "tasks that wait for their time wait in the broker",
@@ -528,9 +526,6 @@ NOT_YET = {
     ),
     "broker_pool_limit": "the threads of a process share one connection",
     "result_cache_max": "results are not cached",
-    "result_chord_expires": LATER_CHORD,
-    "result_chord_retry_interval": LATER_CHORD,
-    "result_chord_join_timeout": LATER_CHORD,
     "result_backend_always_retry": "a worker keeps results until its backend takes them",
     "result_backend_max_retries": "a worker keeps results until its backend takes them",
     "result_backend_base_sleep_between_retries_ms": "the pauses between tries are fixed",
