@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .tasks.shared import shared_task
     from .tasks.signature import Signature
     from .tasks.task import Task
-    from .wire import states
+    from .wire import serialization, states
     from .wire.queues import Exchange, Queue
 
 #: Public name -> where it lives; a module if there is no attribute of that name.
@@ -74,6 +74,7 @@ _PUBLIC = {
 _MODULES = {
     "bootsteps": ".bootsteps",
     "exceptions": ".errors",
+    "serialization": ".wire.serialization",
     "signals": ".signals",
     "states": ".wire.states",
 }
@@ -101,6 +102,7 @@ __all__ = [
     "exceptions",
     "group",
     "maybe_signature",
+    "serialization",
     "shared_task",
     "signals",
     "signature",

@@ -13,7 +13,7 @@ import taskctl.core
 from .core.version import __version__
 
 if TYPE_CHECKING:
-    from . import exceptions, schedules, signals
+    from . import exceptions, schedules, serialization, signals
     from .core import (
         App,
         AsyncResult,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     )
 
 #: Modules that are imported when they are first used.
-_MODULES = ("bootsteps", "exceptions", "schedules", "signals")
+_MODULES = ("bootsteps", "exceptions", "schedules", "serialization", "signals")
 
 __all__ = [
     "App",
@@ -69,6 +69,7 @@ __all__ = [
     "group",
     "maybe_signature",
     "schedules",
+    "serialization",
     "shared_task",
     "signals",
     "signature",

@@ -67,7 +67,7 @@ class Executor:
         current.set_app(self.app)
         current.set_default_app(self.app)
         conf = self.app.conf
-        self._accept = accepted_types(conf.accept_content)
+        self._accept = accepted_types(conf.accept_content, conf.task_max_decompressed_size)
         # A backend makes no connection before it is used: no task may ever ask for it.
         self._keeps = not isinstance(self.app.backend, DisabledBackend)
         self._deduplicates = bool(conf.worker_deduplicate_successful_tasks)
@@ -128,7 +128,7 @@ class Executor:
     def _decode(self, run: Run, envelope: bytes) -> TaskMessage | None:
         """Read the headers; a message that is no task is at an end here."""
         try:
-            return decode_task(envelope)
+            return decode_task(envelope, self._accept)
         except TaskctlError as exc:
             run.kind, run.text = INVALID, _one_line(exc)
             return None
@@ -265,9 +265,10 @@ def failure_followers(
     Those errbacks that take the failure itself and are registered are called here, as Celery
     does.  A message that cannot be read has no followers.
     """
+    accept = accepted_types(app.conf.accept_content, app.conf.task_max_decompressed_size)
     try:
-        message = decode_task(envelope)
-        body = open_body(message, accepted_types(app.conf.accept_content))
+        message = decode_task(envelope, accept)
+        body = open_body(message, accept)
     except TaskctlError:
         return [], []
     request = Context.of_message(message, body, envelope)

@@ -101,9 +101,11 @@ def request_of(
     be read.
     """
     body = TaskBody(args=[], kwargs={})
-    if app.conf.result_extended:
+    conf = app.conf
+    if conf.result_extended:
         try:
-            body = open_body(message, accepted_types(app.conf.accept_content))
+            accept = accepted_types(conf.accept_content, conf.task_max_decompressed_size)
+            body = open_body(message, accept)
         except TaskctlError:
             body = TaskBody(args=[], kwargs={})
     return Context.of_message(message, body, envelope, hostname)

@@ -1,17 +1,15 @@
-"""Serializers and compression: values to bytes and back.
+"""Serializers: values to bytes and back, by name or content type.
 
-Names, content types and the extended JSON types are Celery's (kombu 5.7 serialization and
-compression registries).
+Names, content types and the extended JSON types are Celery's (kombu 5.7 serialization.py and
+utils/json.py).  The registry is one for the process: what a program registers here is known to
+all of its apps.
 """
 
 from __future__ import annotations
 
 import base64
-import bz2
 import json
-import lzma
 import uuid
-import zlib
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -20,47 +18,60 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
-from . import foreign
+from . import foreign, formats
+from .compression import COMPRESSIONS, LARGEST_BODY, compress, compression_named, decompress
+
+__all__ = [
+    "CODECS",
+    "COMPRESSIONS",
+    "Accepted",
+    "Codec",
+    "accepted_types",
+    "codec_named",
+    "compress",
+    "compression_named",
+    "decode",
+    "decompress",
+    "encode",
+    "json_decode",
+    "json_encode",
+    "largest_of",
+    "register",
+    "register_type",
+    "unregister",
+]
 
 
 class Codec(NamedTuple):
-    """One serializer: its wire names and its two functions."""
+    """One serializer: its wire names and its two functions; one that lacks is None."""
 
     content_type: str
     content_encoding: str
-    encode: Callable[[Any], bytes]
-    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes] | None
+    decode: Callable[[bytes], Any] | None
+
+
+class Accepted(frozenset[str]):
+    """The content types a reader takes, and `largest`: bytes a compressed body may become.
+
+    `largest` None is without limit.
+    """
+
+    largest: int | None = LARGEST_BODY
 
 
 # --- extended JSON ------------------------------------------------------------------------
 
 
-def _reduce(value: Any) -> Any:
-    """Return the JSON form of what JSON cannot hold (protocol: extended JSON)."""
-    custom = getattr(value, "__json__", None)
-    if custom is not None:
-        return custom()
-    if isinstance(value, datetime):
-        return {"__type__": "datetime", "__value__": value.isoformat()}
-    if isinstance(value, date):
-        return {"__type__": "date", "__value__": value.isoformat()}
-    if isinstance(value, time):
-        return {"__type__": "time", "__value__": value.isoformat()}
-    if isinstance(value, Decimal):
-        return {"__type__": "decimal", "__value__": str(value)}
-    if isinstance(value, uuid.UUID):
-        return {"__type__": "uuid", "__value__": {"hex": value.hex}}
-    if isinstance(value, bytes):
-        try:
-            return {"__type__": "bytes", "__value__": value.decode("utf-8")}
-        except UnicodeDecodeError:
-            text = base64.b64encode(value).decode("ascii")
-            return {"__type__": "base64", "__value__": text}
-    if type(value).__module__.startswith("django.") and hasattr(value, "_proxy____cast"):
-        return str(value)  # a lazy translation
-    raise TypeError(f"{type(value).__name__} is not JSON serializable: {value!r:.200}")
-
-
+#: Type -> (its word on the wire, or None if what encodes it is JSON as it stands; encoder).
+#: The first that fits is taken: a datetime is a date too.
+_EXTENDED: dict[type[Any], tuple[str | None, Callable[[Any], Any]]] = {
+    datetime: ("datetime", datetime.isoformat),
+    date: ("date", lambda value: value.isoformat()),
+    time: ("time", lambda value: value.isoformat()),
+    Decimal: ("decimal", str),
+    uuid.UUID: ("uuid", lambda value: {"hex": value.hex}),
+}
 _REVIVERS: dict[str, Callable[[Any], Any]] = {
     "datetime": lambda v: datetime.fromisoformat(v),
     "date": lambda v: datetime.fromisoformat(v).date(),
@@ -70,6 +81,42 @@ _REVIVERS: dict[str, Callable[[Any], Any]] = {
     "bytes": lambda v: v.encode("utf-8"),
     "base64": base64.b64decode,
 }
+
+
+def register_type(
+    cls: type[Any],
+    marker: str | None,
+    encoder: Callable[[Any], Any],
+    decoder: Callable[[Any], Any] = lambda value: value,
+) -> None:
+    """Let JSON hold values of one more type, as kombu's `register_type` does.
+
+    They travel as `{"__type__": marker, "__value__": encoder(value)}`; with `marker` None as what
+    the encoder returns, and come back as that.  Both sides must know the type.
+    """
+    _EXTENDED[cls] = (marker, encoder)
+    if marker is not None:
+        _REVIVERS[marker] = decoder
+
+
+def _reduce(value: Any) -> Any:
+    """Return the JSON form of what JSON cannot hold (protocol: extended JSON)."""
+    custom = getattr(value, "__json__", None)
+    if custom is not None:
+        return custom()
+    for cls, (marker, encoder) in _EXTENDED.items():
+        if isinstance(value, cls):
+            found = encoder(value)
+            return found if marker is None else {"__type__": marker, "__value__": found}
+    if isinstance(value, bytes):
+        try:
+            return {"__type__": "bytes", "__value__": value.decode("utf-8")}
+        except UnicodeDecodeError:
+            text = base64.b64encode(value).decode("ascii")
+            return {"__type__": "base64", "__value__": text}
+    if type(value).__module__.startswith("django.") and hasattr(value, "_proxy____cast"):
+        return str(value)  # a lazy translation
+    raise TypeError(f"{type(value).__name__} is not JSON serializable: {value!r:.200}")
 
 
 def _revive(value: dict[str, Any]) -> Any:
@@ -99,50 +146,7 @@ def json_decode(data: bytes) -> Any:
     return json.loads(data, object_hook=_revive)
 
 
-# --- the others ----------------------------------------------------------------------------
-
-
-def _yaml() -> Any:
-    try:
-        import yaml  # type: ignore[import-untyped,unused-ignore]
-    except ImportError as exc:
-        raise ImproperlyConfigured("serializer 'yaml' needs PyYAML: pip install pyyaml") from exc
-    return yaml
-
-
-def _yaml_encode(value: Any) -> bytes:
-    return str(_yaml().safe_dump(value)).encode("utf-8")
-
-
-def _yaml_decode(data: bytes) -> Any:
-    return _yaml().safe_load(data.decode("utf-8"))
-
-
-def _msgpack_encode(value: Any) -> bytes:
-    return msgspec.msgpack.encode(_packable(value))
-
-
-def _packable(value: Any) -> Any:
-    """Return `value` in the types that msgpack has.
-
-    msgspec would also write dates, sets, UUIDs and more, which then come back as something else;
-    Celery's msgpack refuses them, and so do we.
-    """
-    if value is None or type(value) in (str, int, float, bool, bytes):
-        return value
-    if isinstance(value, dict):
-        return {_packable(key): _packable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_packable(item) for item in value]
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    if isinstance(value, str):
-        return str.__str__(value)  # the text itself, also of an enum
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    raise TypeError(f"msgpack cannot hold {type(value).__name__}: {value!r:.200}")
+# --- the registry --------------------------------------------------------------------------
 
 
 CODECS: dict[str, Codec] = {
@@ -150,12 +154,50 @@ CODECS: dict[str, Codec] = {
     "pickle": Codec(
         "application/x-python-serialize", "binary", foreign.pickle_encode, foreign.pickle_decode
     ),
-    "yaml": Codec("application/x-yaml", "utf-8", _yaml_encode, _yaml_decode),
-    "msgpack": Codec("application/x-msgpack", "binary", _msgpack_encode, msgspec.msgpack.decode),
+    "yaml": Codec("application/x-yaml", "utf-8", formats.yaml_encode, formats.yaml_decode),
+    "msgpack": Codec(
+        "application/x-msgpack", "binary", formats.msgpack_encode, formats.msgpack_decode
+    ),
 }
 _BY_CONTENT_TYPE = {codec.content_type: codec for codec in CODECS.values()}
 #: Raw types that need no decoder and are always accepted.
 RAW_TYPES = frozenset({"application/data", "application/text"})
+#: Serializer of bytes and text as they are.
+RAW = "raw"
+
+
+def register(
+    name: str,
+    encoder: Callable[[Any], bytes | str] | None,
+    decoder: Callable[[bytes], Any] | None,
+    content_type: str,
+    content_encoding: str = "utf-8",
+) -> None:
+    """Make a serializer known under `name` and `content_type`.
+
+    `encoder` returns bytes, or text that is sent as UTF-8; `decoder` is given bytes.  Either may
+    be None: then values cannot be written, or bytes come as they are.  A name that is known
+    already means the new one from now on.
+    """
+
+    def encode(value: Any) -> bytes:
+        assert encoder is not None
+        found = encoder(value)
+        return found.encode("utf-8") if isinstance(found, str) else bytes(found)
+
+    known = Codec(content_type, content_encoding, encoder and encode, decoder)
+    CODECS[name] = _BY_CONTENT_TYPE[content_type] = known
+
+
+def unregister(name: str) -> None:
+    """Forget a serializer.
+
+    Raises ImproperlyConfigured if there is none of that name.
+    """
+    codec = codec_named(name)
+    for known in [key for key, value in CODECS.items() if value is codec]:
+        del CODECS[known]
+    _BY_CONTENT_TYPE.pop(codec.content_type, None)
 
 
 def codec_named(name: str) -> Codec:
@@ -170,23 +212,49 @@ def codec_named(name: str) -> Codec:
     return codec
 
 
+def accepted_types(accept: Iterable[str], largest: int | None = LARGEST_BODY) -> Accepted:
+    """Return the content types that a list of names or types stands for.
+
+    A type nobody has registered may be listed: its bodies are taken as raw bytes or text.
+
+    Raises ImproperlyConfigured for a name that is unknown.
+    """
+    types = Accepted(name if "/" in name else codec_named(name).content_type for name in accept)
+    types.largest = largest
+    return types
+
+
+def largest_of(accept: frozenset[str] | None) -> int | None:
+    """Return how many bytes a compressed body may become for a reader of these types."""
+    return accept.largest if isinstance(accept, Accepted) else LARGEST_BODY
+
+
 def encode(value: Any, serializer: str) -> tuple[str, str, bytes]:
     """Return (content type, content encoding, bytes) of `value`.
 
+    The serializer `raw` takes bytes and text as they are.
+
     Raises EncodeError saying what could not be written.
     """
+    if serializer == RAW:
+        return _raw(value)
     codec = codec_named(serializer)
     try:
+        if codec.encode is None:
+            raise EncodeError(f"serializer {serializer} was registered without an encoder")
         return codec.content_type, codec.content_encoding, codec.encode(value)
-    except ImproperlyConfigured:
+    except (ImproperlyConfigured, EncodeError):
         raise
     except Exception as exc:
         raise EncodeError(f"cannot encode as {serializer}: {exc}") from exc
 
 
-def accepted_types(accept: Iterable[str]) -> frozenset[str]:
-    """Return the content types that a list of names or types stands for."""
-    return frozenset(CODECS[name].content_type if name in CODECS else name for name in accept)
+def _raw(value: Any) -> tuple[str, str, bytes]:
+    if isinstance(value, str):
+        return "application/data", "utf-8", value.encode("utf-8")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "application/data", "binary", bytes(value)
+    raise EncodeError(f"cannot encode as raw: {type(value).__name__} is neither bytes nor text")
 
 
 def decode(
@@ -203,61 +271,10 @@ def decode(
         )
     codec = _BY_CONTENT_TYPE.get(content_type)
     try:
-        if codec is not None:
+        if codec is not None and codec.decode is not None:
             return codec.decode(data)
         return data if content_encoding == "binary" else data.decode(content_encoding)
     except ImproperlyConfigured as exc:  # a driver is missing here: no fault of the message
         raise DecodeError(f"cannot read {content_type}: {exc}") from exc
     except Exception as exc:
         raise DecodeError(f"body is not {content_type}: {exc}") from exc
-
-
-# --- compression -----------------------------------------------------------------------------
-
-
-class Compression(NamedTuple):
-    """One compression: header value and its two functions."""
-
-    content_type: str
-    compress: Callable[[bytes], bytes]
-    decompress: Callable[[bytes], bytes]
-
-
-#: "gzip" is a zlib stream (RFC 1950), not gzip: so does kombu, under both names.
-_ZLIB = Compression("application/x-gzip", zlib.compress, zlib.decompress)
-_BZIP2 = Compression("application/x-bz2", bz2.compress, bz2.decompress)
-_LZMA = Compression("application/x-lzma", lzma.compress, lzma.decompress)
-COMPRESSIONS: dict[str, Compression] = {
-    "zlib": _ZLIB,
-    "gzip": _ZLIB,
-    "bzip2": _BZIP2,
-    "bzip": _BZIP2,
-    "lzma": _LZMA,
-    "xz": _LZMA,
-}
-_BY_COMPRESSION_TYPE = {c.content_type: c for c in COMPRESSIONS.values()}
-
-
-def compression_named(name: str) -> Compression:
-    """Return the compression called `name` or having it as header value.
-
-    Raises ImproperlyConfigured naming the choices.
-    """
-    found = COMPRESSIONS.get(name) or _BY_COMPRESSION_TYPE.get(name)
-    if found is None:
-        choices = ", ".join(COMPRESSIONS)
-        raise ImproperlyConfigured(f"unknown compression {name!r}: choose {choices}")
-    return found
-
-
-def decompress(data: bytes, content_type: str) -> bytes:
-    """Return the inflated bytes.
-
-    Raises DecodeError for an unknown type or broken data.
-    """
-    try:
-        return compression_named(content_type).decompress(data)
-    except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError) as exc:
-        raise DecodeError(f"body is not {content_type}: {exc}") from exc
-    except ImproperlyConfigured as exc:
-        raise DecodeError(str(exc)) from exc

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import ContentDisallowed, DecodeError, EncodeError, SecurityError
 from . import codecs, foreign
+from .compression import LARGEST_RESULT
 from .states import EXCEPTION_STATES
 
 #: Stands before a compressed meta, followed by the compression type, a zero byte and the rest.
@@ -61,7 +62,19 @@ def encode_meta(
         meta.update(extended)
     meta["task_id"] = task_id
     data = codecs.encode(meta, serializer)[2]
-    return _compress(data, compression) if compression else data
+    return compress(data, compression) if compression else data
+
+
+class LabelledMeta(bytes):
+    """A stored form that came with its content type, as messages do, not by agreement."""
+
+    content_type: str
+    content_encoding: str
+
+    def __new__(cls, data: bytes, content_type: str, content_encoding: str) -> LabelledMeta:
+        made = super().__new__(cls, data)
+        made.content_type, made.content_encoding = content_type, content_encoding
+        return made
 
 
 def decode_meta(
@@ -69,28 +82,15 @@ def decode_meta(
 ) -> dict[str, Any]:
     """Return the fields of a stored meta; `result` is an exception again where it was one.
 
-    `serializer` is the backend's own; a compressed meta is recognised whatever the settings.
-    `accept` lists serializers that may be read besides it: a pickle runs code, so a pickled
-    meta (an old row, another worker's setting) is refused unless "pickle" is among them.
+    `serializer` is the backend's own; a compressed meta, and a pickled one, is recognised
+    whatever the settings, and a LabelledMeta is read as its label says.  `accept` lists what may
+    be read, by name or content type (None: what the backend writes, and JSON).
 
     Raises DecodeError if it is no meta, ContentDisallowed if it must not be read.
     """
-    if data.startswith(COMPRESSED_MARKER):
-        data = _decompress(data)
-    if data[:1] == _PICKLE_MARKER and serializer != "pickle":
-        if "application/x-python-serialize" not in codecs.accepted_types(accept or ()):
-            raise ContentDisallowed(
-                "refusing a pickled result: not in result_accept_content "
-                "(add 'pickle' if you trust whoever writes results)"
-            )
-        serializer = "pickle"
-    codec = codecs.codec_named(serializer)
-    try:
-        meta = codecs.decode(data, codec.content_type, codec.content_encoding)
-    except DecodeError as exc:
-        raise DecodeError(f"stored result cannot be read: {exc}") from exc
+    meta = decode_stored(data, serializer, accept)
     if not isinstance(meta, dict) or not isinstance(meta.get("status"), str):
-        raise DecodeError(f"stored result has no status: {data[:80]!r}")
+        raise DecodeError(f"stored result has no status: {bytes(data[:80])!r}")
     meta.setdefault("result", None)
     meta.setdefault("traceback", None)
     meta.setdefault("children", None)
@@ -100,13 +100,38 @@ def decode_meta(
     return meta
 
 
+def decode_stored(data: bytes, serializer: str, accept: Iterable[str] | None = None) -> Any:
+    """Return the value in what a backend keeps, a meta or a saved group; see `decode_meta`."""
+    content_type, content_encoding = _label(data, serializer)
+    if data.startswith(COMPRESSED_MARKER):
+        data = decompress(data)
+    if data[:1] == _PICKLE_MARKER:
+        content_type, content_encoding = codecs.CODECS["pickle"][:2]
+    if content_type not in codecs.accepted_types({serializer, "json"} if accept is None else accept):
+        raise ContentDisallowed(
+            f"refusing content of type {content_type}: not in result_accept_content"
+            " (add it there if you trust whoever writes results)"
+        )
+    try:
+        return codecs.decode(data, content_type, content_encoding)
+    except DecodeError as exc:
+        raise DecodeError(f"stored result cannot be read: {exc}") from exc
+
+
+def _label(data: bytes, serializer: str) -> tuple[str, str]:
+    if isinstance(data, LabelledMeta):
+        return data.content_type, data.content_encoding
+    codec = codecs.codec_named(serializer)
+    return codec.content_type, codec.content_encoding
+
+
 def says_success(data: bytes) -> bool:
     """Return whether a stored meta is a SUCCESS, judged by its first bytes alone.
 
     Works for all serializers, and on metas that this process could or would not decode.
     """
     if data.startswith(COMPRESSED_MARKER):
-        data = _decompress(data)
+        data = decompress(data)
     if data.startswith(b'{"status": "'):
         return data.startswith(b'"SUCCESS"', 11)
     if data.startswith(b"{"):
@@ -131,14 +156,14 @@ def result_tuple(task_id: str, parent: Any = None) -> list[Any]:
 
 
 def _compress(data: bytes, name: str) -> bytes:
-    compression = codecs.compression_named(name)
-    kind = compression.content_type.encode("ascii")
-    return COMPRESSED_MARKER + kind + b"\x00" + compression.compress(data)
+    kind, packed = codecs.compress(data, name)
+    return COMPRESSED_MARKER + kind.encode("ascii") + b"\x00" + packed
 
 
-def _decompress(data: bytes) -> bytes:
+def decompress(data: bytes) -> bytes:
+    """Return what stands behind the marker; raises DecodeError if it cannot be read."""
     kind, _, packed = data[len(COMPRESSED_MARKER) :].partition(b"\x00")
-    return codecs.decompress(packed, kind.decode("ascii", "replace"))
+    return codecs.decompress(packed, kind.decode("ascii", "replace"), LARGEST_RESULT)
 
 
 # --- exceptions -----------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from ..messaging import deadletters
 from ..messaging.consumer import Consumer, Delivery
 from ..messaging.events import EventDispatcher
 from ..signals import task_received, task_rejected, task_unknown
+from ..wire.codecs import accepted_types
 from ..wire.task_message import TaskMessage, decode_task
 from .request import Request
 from .revoked import LimitedSet
@@ -95,6 +96,7 @@ class Admission:
         self.app = app
         self.tasks: dict[str, Any] = app.tasks
         self.policy = policy
+        self.accept = accepted_types(app.conf.accept_content, app.conf.task_max_decompressed_size)
         self.consumer = consumer
         self.settlement = settlement
         self.revoked = revoked
@@ -118,7 +120,7 @@ class Admission:
 
     def _decide(self, delivery: Delivery) -> None:
         try:
-            message = decode_task(delivery.envelope)
+            message = decode_task(delivery.envelope, self.accept)
         except (DecodeError, InvalidTaskError) as exc:
             self._malformed(delivery, exc)
             return

@@ -162,15 +162,16 @@ class TestProtocol1:
 
         assert decode_task(raw).headers.group == "s"
 
-    def test_a_hybrid_takes_its_arguments_from_the_body_and_the_rest_from_headers(self) -> None:
+    def test_a_hybrid_takes_from_its_body_what_its_headers_do_not_say(self) -> None:
         raw = envelope(
-            {"task": "other", "id": "2", "args": [1], "kwargs": {"a": 2}, "retries": 7},
-            {"task": "t", "id": "1"},
+            {"task": "other", "id": "2", "args": [1], "kwargs": {"a": 2}, "retries": 7, "eta": "x"},
+            {"task": "t", "id": "1", "eta": None},
         )
 
         task, body = decode_task(raw), decode_body(decode_envelope(raw), JSON)
 
-        assert (task.headers.task, task.headers.id, task.headers.retries) == ("t", "1", 0)
+        headers = task.headers
+        assert (headers.task, headers.id, headers.retries, headers.eta) == ("t", "1", 7, None)
         assert (body.args, body.kwargs) == ([1], {"a": 2})
 
     def test_a_local_eta_is_given_this_machines_offset(self, monkeypatch: Any) -> None:
