@@ -27,6 +27,7 @@ from taskctl.core.messaging.producer import gather, node_name, reply_queue
 from taskctl.core.wire.message import Publication, decode_envelope
 from taskctl.core.wire.saferepr import saferepr
 from tests.support.servers import RedisServer
+from tests.wire import captures
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 AWARE = datetime(2030, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
@@ -89,6 +90,7 @@ CALLS: dict[str, Callable[[Proj], Any]] = {
     "priority_9": lambda p: p.add.apply_async((2, 3), priority=9),
     "queue_named": lambda p: p.add.apply_async((2, 3), queue="other"),
     "topic_queue": lambda p: p.add.apply_async((2, 3), queue="media", routing_key="media.video"),
+    "broadcast_queue": lambda p: p.add.apply_async((2, 3), queue="bcast_tasks"),
     "custom_headers": lambda p: p.add.apply_async(
         (2, 3), headers={"x-tenant": "acme", "trace": {"id": 7}}
     ),
@@ -151,28 +153,47 @@ def _comparable(envelope: dict[str, Any], names: dict[str, str]) -> str:
     return _UUID.sub(lambda m: names.setdefault(m[0], f"ID{len(names)}"), text)
 
 
-def _captured(case: str) -> list[dict[str, Any]]:
-    capture = json.loads((GOLDEN / f"task_{case}.json").read_text())
-    return [entry["envelope"] for entry in capture["redis"] if "envelope" in entry]
+def _captured(case: str, broker: str = "redis") -> list[dict[str, Any]]:
+    return [
+        one.parts
+        for one in captures.sent(f"task_{case}")
+        if one.broker == broker and one.file == f"task_{case}"
+    ]
 
 
-@pytest.mark.parametrize("case", CALLS)
-def test_a_call_is_written_as_celery_writes_it(case: str) -> None:
-    if "yaml" in case:
-        pytest.importorskip("yaml")
+def _sent(case: str) -> list[dict[str, Any]]:
+    """Return the envelopes of what a call sends."""
     media = Queue(
         name="media", exchange=Exchange(name="media", type="topic"), routing_key="media.#"
     )
-    queues = {"task_queues": [Queue(name="celery"), media]} if case == "topic_queue" else {}
-    proj = Proj(**queues)
-
+    everybody = Queue(name="bcast_tasks", exchange=Exchange(name="bcast_tasks", type="fanout"))
+    declared = {"topic_queue": media, "broadcast_queue": everybody}
+    queues = {"task_queues": [Queue(name="celery"), declared[case]]} if case in declared else {}
     with gather() as publications:
-        CALLS[case](proj)
+        CALLS[case](Proj(**queues))
+    return [json.loads(publication.envelope) for publication in publications]
+
+
+@pytest.mark.parametrize("case", [case for case in CALLS if case != "broadcast_queue"])
+def test_a_call_is_written_as_celery_writes_it(case: str) -> None:
+    ours: dict[str, str] = {}
+    theirs: dict[str, str] = {}
+    sent = [_comparable(envelope, ours) for envelope in _sent(case)]
+    assert sent == [_comparable(envelope, theirs) for envelope in _captured(case)]
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_a_call_has_the_properties_that_celery_gives_to_rabbitmq(case: str) -> None:
+    def comparable(envelope: dict[str, Any], names: dict[str, str]) -> str:
+        # AMQP has an order of its own for properties, and knows no others.
+        del envelope["properties"]["body_encoding"]
+        envelope["properties"] = dict(sorted(envelope["properties"].items()))
+        return _comparable(envelope, names)
 
     ours: dict[str, str] = {}
     theirs: dict[str, str] = {}
-    sent = [_comparable(json.loads(p.envelope), ours) for p in publications]
-    assert sent == [_comparable(envelope, theirs) for envelope in _captured(case)]
+    sent = [comparable(envelope, ours) for envelope in _sent(case)]
+    assert sent == [comparable(envelope, theirs) for envelope in _captured(case, "amqp")]
 
 
 def test_the_task_sent_event_is_written_as_celery_writes_it() -> None:
