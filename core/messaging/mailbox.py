@@ -58,13 +58,13 @@ class NodeMailbox:
         broker.listen(self.exchange, "")
 
     def read(self, heard: Heard) -> CommandRequest | None:
-        """Return the request if it is one for this node; what cannot be read is logged."""
+        """Return the request, for whomever it is; what cannot be read is logged."""
         try:
             request = decode_request(heard.envelope, self.accept)
         except TaskctlError as exc:
             log.error("remote control: dropped a request: %s", exc)
             return None
-        return request if request.is_for(self.node) else None
+        return request
 
     def answer(self, request: CommandRequest, value: Any, clock: int) -> Publication | None:
         """Return the reply on its way; None if nobody asked for one."""
@@ -87,6 +87,42 @@ class Collected(NamedTuple):
     reach: int | None
 
 
+class Inquiry:
+    """One question to all nodes, asked by a node in its own loop: nothing here waits.
+
+    `reach` is how many listened to it, None if nobody can tell.  The broker is the caller's.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        request: CommandRequest,
+        *,
+        namespace: str,
+        serializer: str = "json",
+        accept: frozenset[str],
+        timeout: float = 1.0,
+    ) -> None:
+        oid, self._ticket = str(uuid4()), str(uuid4())
+        queue = reply_queue(namespace, oid)
+        request.ticket = self._ticket
+        request.reply_to = {"exchange": queue.exchange.name, "routing_key": oid}
+        request.expires = time.time() + timeout
+        self._broker, self._queue, self._accept = broker, queue.name, accept
+        broker.declare(queue)
+        envelope = encode_request(request, namespace, serializer)
+        self.reach = broker.broadcast(mailbox_exchange(namespace).name, "", envelope)
+
+    def collect(self) -> list[CommandReply]:
+        """Return the replies that have come since the last call."""
+        envelopes = self._broker.take(self._queue)
+        return [reply for e in envelopes for reply in _matching(e, self._ticket, self._accept)]
+
+    def close(self) -> None:
+        """Expect no more."""
+        self._broker.delete(self._queue)
+
+
 class ClientMailbox:
     """How a client tells nodes something and collects what they answer."""
 
@@ -98,12 +134,14 @@ class ClientMailbox:
         serializer: str = "json",
         accept: Iterable[str] = ("json",),
         forward_clock: Callable[[], int] = lambda: 0,
+        adjust_clock: Callable[[int], Any] = lambda clock: None,
     ) -> None:
         self.connection = connection
         self.namespace = namespace
         self.serializer = serializer
         self.accept = codecs.accepted_types(accept)
         self.forward_clock = forward_clock
+        self.adjust_clock = adjust_clock
 
     def cast(
         self,
@@ -117,6 +155,7 @@ class ClientMailbox:
     ) -> None:
         """Tell nodes, and wait for nothing but the broker (at most `timeout` seconds)."""
         request = self._request(method, arguments, destination, pattern, matcher)
+        request.expires = time.time() + timeout
         self._send(request, timeout)
 
     def call(
@@ -149,6 +188,7 @@ class ClientMailbox:
         reach = self._send(request, deadline - time.monotonic())
         if reach != 0:
             for reply in self._replies(queue.name, request.ticket, deadline):
+                self.adjust_clock(reply.clock)
                 replies.append(reply)
                 if callback is not None:
                     callback(reply)
@@ -200,17 +240,19 @@ class ClientMailbox:
                 lambda broker: broker.take(queue), deadline=max(remaining, 0.01)
             )
             for envelope in envelopes:
-                yield from self._matching(envelope, ticket)
+                yield from _matching(envelope, ticket, self.accept)
             if remaining <= 0:
                 return
             if not envelopes:
                 time.sleep(min(pause, remaining))
                 pause = min(pause * 1.5, _LAST_LOOK)
 
-    def _matching(self, envelope: bytes, ticket: str) -> Iterable[CommandReply]:
-        try:
-            replies = decode_reply(envelope, self.accept)
-        except TaskctlError as exc:
-            log.warning("remote control: dropped a reply: %s", exc)
-            return
-        yield from (reply for reply in replies if reply.ticket in ("", ticket))
+
+def _matching(envelope: bytes, ticket: str, accept: frozenset[str]) -> Iterable[CommandReply]:
+    """Yield the replies in an envelope that answer the request of that ticket."""
+    try:
+        replies = decode_reply(envelope, accept)
+    except TaskctlError as exc:
+        log.warning("remote control: dropped a reply: %s", exc)
+        return
+    yield from (reply for reply in replies if reply.ticket in ("", ticket))

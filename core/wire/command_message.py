@@ -45,9 +45,17 @@ class CommandRequest(msgspec.Struct, kw_only=True):
             return node in self.destination
         if self.pattern and self.matcher:
             if self.matcher == "pcre":
-                return re.match(self.pattern, node) is not None
+                return _matches(self.pattern, node)
             return fnmatch.fnmatchcase(node, self.pattern)
         return True
+
+
+def _matches(pattern: str, node: str) -> bool:
+    """Return whether a regular expression fits a name; one that is none fits nobody."""
+    try:
+        return re.match(pattern, node) is not None
+    except re.error:
+        return False
 
 
 class CommandReply(msgspec.Struct, kw_only=True):
@@ -121,9 +129,12 @@ def decode_request(envelope: bytes, accept: frozenset[str]) -> CommandRequest:
     fields["clock"] = message.headers.get("clock") or 0
     fields["expires"] = message.headers.get("expires") or 0.0
     try:
-        return msgspec.convert(fields, CommandRequest)
+        request = msgspec.convert(fields, CommandRequest)
     except msgspec.ValidationError as exc:
         raise DecodeError(f"remote control request: {exc}") from exc
+    if request.reply_to and not {"exchange", "routing_key"} <= request.reply_to.keys():
+        raise DecodeError("remote control request: reply_to without exchange or routing_key")
+    return request
 
 
 def encode_reply(reply: CommandReply, reply_to: dict[str, str], serializer: str) -> Publication:
@@ -158,8 +169,12 @@ def decode_reply(envelope: bytes, accept: frozenset[str]) -> list[CommandReply]:
     if not isinstance(body, dict):
         raise DecodeError(f"remote control reply is {type(body).__name__}, object expected")
     ticket = str(message.headers.get("ticket") or "")
-    clock, pid = message.headers.get("clock") or 0, message.headers.get(_PID)
+    clock, pid = _number(message.headers.get("clock")) or 0, _number(message.headers.get(_PID))
     return [
         CommandReply(node=node, value=value, ticket=ticket, clock=clock, pid=pid)
         for node, value in body.items()
     ]
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

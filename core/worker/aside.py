@@ -68,7 +68,7 @@ class Aside:
                 return None
             try:
                 worker.beat(time.monotonic())
-                worker.answer()
+                worker.post.read(time.monotonic())
                 worker.consumer.receive(0)  # else new messages would ring on and on
                 return worker.consumer.broker.fileno()
             except BrokerError as exc:

@@ -42,9 +42,8 @@ class Commands(NodeOrders):
         if method is None:
             log.error("unknown remote command %r", request.method)
             return {"error": repr(KeyError(request.method))}
-        arguments = {k: v for k, v in request.arguments.items() if v is not None}
         try:
-            return method(**arguments)
+            return method(**request.arguments)
         except BrokerConnectionError:
             raise
         except Exception as exc:

@@ -39,7 +39,7 @@ class Answers:
 
     # --- tasks ---------------------------------------------------------------------------------
 
-    def active(self, safe: bool = False, **_: Any) -> list[dict[str, Any]]:
+    def active(self, safe: bool | None = False, **_: Any) -> list[dict[str, Any]]:
         worker = self.worker
         return [
             self._info(request, safe, running)
@@ -47,7 +47,7 @@ class Answers:
             if (request := worker.requests.get(running.request)) is not None
         ]
 
-    def reserved(self, safe: bool = False, **_: Any) -> list[dict[str, Any]]:
+    def reserved(self, safe: bool | None = False, **_: Any) -> list[dict[str, Any]]:
         running = {one.request for one in self.worker.pool.running()}
         return [
             self._info(request, safe)
@@ -55,7 +55,7 @@ class Answers:
             if number not in running
         ]
 
-    def scheduled(self, safe: bool = False, **_: Any) -> list[dict[str, Any]]:
+    def scheduled(self, safe: bool | None = False, **_: Any) -> list[dict[str, Any]]:
         entries = []
         for due, envelope in self.worker.consumer.broker.parked():
             info = self._parked_info(envelope, safe)
@@ -63,11 +63,11 @@ class Answers:
             entries.append({"eta": when, "priority": _ETA_PRIORITY, "request": info})
         return entries
 
-    def _info(self, request: Request, safe: bool, running: Any = None) -> dict[str, Any]:
+    def _info(self, request: Request, safe: bool | None, running: Any = None) -> dict[str, Any]:
         worker = self.worker
-        return request.info(worker.hostname, worker.accept, safe=safe, running=running)
+        return request.info(worker.hostname, worker.accept, safe=bool(safe), running=running)
 
-    def _parked_info(self, envelope: bytes, safe: bool) -> dict[str, Any]:
+    def _parked_info(self, envelope: bytes, safe: bool | None) -> dict[str, Any]:
         return self._info(self._unheld(envelope), safe)
 
     def query_task(self, ids: list[str] | str, **_: Any) -> dict[str, list[Any]]:
@@ -93,11 +93,11 @@ class Answers:
         return list(self.worker.revoked)
 
     def registered(
-        self, taskinfoitems: list[str] | None = None, builtins: bool = False, **_: Any
+        self, taskinfoitems: list[str] | str | None = None, builtins: bool = False, **_: Any
     ) -> list[str]:
-        names = taskinfoitems or ["exchange", "routing_key", "rate_limit"]
-        if any(name.startswith("_") for name in names):
-            raise ValueError("private attributes are not shown")
+        wanted = [taskinfoitems] if isinstance(taskinfoitems, str) else taskinfoitems
+        names = wanted or ["exchange", "routing_key", "rate_limit"]
+        names = [name for name in names if isinstance(name, str) and not name.startswith("_")]
         lines = []
         for name in sorted(self.worker.tasks):
             if name.startswith("celery.") and not builtins:
@@ -169,9 +169,9 @@ class Answers:
     def memsample(self, **_: Any) -> str:
         return self._samples.take()
 
-    def memdump(self, samples: int = 10, **_: Any) -> str:
+    def memdump(self, samples: int | None = 10, **_: Any) -> str:
         gc.collect()
-        return self._samples.dump(int(samples))
+        return self._samples.dump(10 if samples is None else int(samples))
 
     def objgraph(
         self, num: int = 200, max_depth: int = 10, type: str = "Request"

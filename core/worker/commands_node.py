@@ -16,6 +16,9 @@ from .commands_tasks import TaskOrders, changed
 
 log = logging.getLogger("taskctl.worker")
 
+#: What `add_consumer` may say of a queue beside its name and binding.
+_QUEUE_FIELDS = frozenset(Queue.__struct_fields__) - {"name", "exchange", "routing_key"}
+
 
 class NodeOrders(TaskOrders):
     """The orders about itself that one worker obeys."""
@@ -26,15 +29,17 @@ class NodeOrders(TaskOrders):
         self,
         queue: str,
         exchange: str | None = None,
-        exchange_type: str = "direct",
+        exchange_type: str | None = None,
         routing_key: str | None = None,
         **options: Any,
     ) -> dict[str, Any]:
+        if not isinstance(queue, str) or not queue:
+            raise ValueError(f"queue {queue!r}: the name of a queue expected")
         worker = self.worker
         old = list(worker.consumer.queues)
         known = worker.app.known_queue(queue)
         if known is None or exchange is not None:
-            fields = {k: v for k, v in options.items() if k in Queue.__struct_fields__}
+            fields = {k: v for k, v in options.items() if k in _QUEUE_FIELDS and v is not None}
             known = Queue(
                 name=queue,
                 exchange=Exchange(name=exchange or queue, type=exchange_type or "direct"),
@@ -112,7 +117,7 @@ class NodeOrders(TaskOrders):
     def pool_restart(
         self,
         modules: Sequence[str] | None = None,
-        reload: bool = False,
+        reload: bool | None = False,
         reloader: Any = None,
         **_: Any,
     ) -> dict[str, Any]:
@@ -144,8 +149,8 @@ class NodeOrders(TaskOrders):
 
     # --- the end -------------------------------------------------------------------------------
 
-    def shutdown(self, msg: str = "", **_: Any) -> dict[str, Any]:
+    def shutdown(self, msg: str | None = None, **_: Any) -> dict[str, Any]:
         running = len(self.worker.pool.running())
-        log.warning("shutdown asked for by remote control %s", msg)
+        log.warning("%s", msg or "shutdown asked for by remote control")
         self.worker.stop_warmly()
         return {"ok": "shutting down", "running": running}

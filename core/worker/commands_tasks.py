@@ -11,12 +11,12 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import BackendError, ImproperlyConfigured
-from ..messaging.producer import gather
+from ..errors import BackendError, ImproperlyConfigured, TaskctlError
 from ..tasks.joining import read_meta
 from ..wire import states
 from .commands_inspect import Answers
 from .request import Request
+from .scheduler import parse_rate
 from .stamps import as_stamps, matching
 
 log = logging.getLogger("taskctl.worker")
@@ -37,12 +37,12 @@ class TaskOrders(Answers):
 
     def revoke(
         self,
-        task_id: list[str] | str,
-        terminate: bool = False,
-        signal: str = "SIGTERM",
+        task_id: list[str] | str | None,
+        terminate: bool | None = False,
+        signal: str | None = None,
         **_: Any,
     ) -> dict[str, str]:
-        ids = [task_id] if isinstance(task_id, str) else list(task_id)
+        ids = [task_id] if isinstance(task_id, str) else list(task_id or ())
         worker = self.worker
         signum = _signal_number(signal) if terminate else None
         worker.revoked.update(ids)
@@ -59,8 +59,8 @@ class TaskOrders(Answers):
     def revoke_by_stamped_headers(
         self,
         headers: dict[str, Any] | list[str],
-        terminate: bool = False,
-        signal: str = "SIGTERM",
+        terminate: bool | None = False,
+        signal: str | None = None,
         **_: Any,
     ) -> dict[str, str]:
         worker = self.worker
@@ -81,7 +81,9 @@ class TaskOrders(Answers):
                 hit.setdefault(key, set()).update(values)
         return {"ok": f"headers {hit} revoked"}
 
-    def terminate(self, signal: str, task_id: list[str] | str, **_: Any) -> dict[str, str]:
+    def terminate(
+        self, signal: str | None, task_id: list[str] | str | None, **_: Any
+    ) -> dict[str, str]:
         return self.revoke(task_id, terminate=True, signal=signal)
 
     def _running(self) -> list[Request]:
@@ -121,31 +123,44 @@ class TaskOrders(Answers):
 
     def _revocable(self, ids: list[str]) -> list[str]:
         """Return those whose stored state says that they have not begun."""
-        app = self.worker.app
         stored = self.worker.backend.load(ids)
-        states_of = {task_id: read_meta(app, meta)["status"] for task_id, meta in stored.items()}
-        return [i for i in ids if states_of.get(i, states.PENDING) in _REVOCABLE]
+        return [i for i in ids if i not in stored or self._state(i, stored[i]) in _REVOCABLE]
 
-    def rate_limit(self, task_name: str, rate_limit: str | float = 0, **_: Any) -> dict[str, Any]:
+    def _state(self, task_id: str, meta: bytes) -> str | None:
+        """Return the state that is stored; None if it cannot be read, and is left alone."""
+        try:
+            fields = read_meta(self.worker.app, meta, task_id, self.worker.backend)
+        except TaskctlError as exc:
+            log.warning("%s", exc)
+            return None
+        return str(fields["status"])
+
+    def rate_limit(
+        self, task_name: str, rate_limit: str | float | None, **_: Any
+    ) -> dict[str, Any]:
         worker = self.worker
+        try:
+            limit = rate_limit if parse_rate(rate_limit) else None
+        except ImproperlyConfigured as exc:
+            return {"error": f"Invalid rate limit string: {exc}"}
         task = worker.tasks.get(task_name)
         if task is None:
             return self._unknown(task_name)
-        limit = None if str(rate_limit).strip() in ("", "0", "0.0", "None") else rate_limit
         old = task.rate_limit or worker.app.conf.task_default_rate_limit
-        try:
-            worker.scheduler.limit(task_name, limit)
-        except ImproperlyConfigured as exc:
-            return {"error": f"Invalid rate limit string: {exc}"}
+        worker.scheduler.limit(task_name, limit)
         task.rate_limit = limit
         log.info("rate limit of %s is now %s, was %s", task_name, limit or "none", old or "none")
         done = "rate limit disabled" if limit is None else "new rate limit set"
         return changed(f"{done} successfully", task_name, old or None, limit)
 
     def time_limit(
-        self, task_name: str, soft: float | None = None, hard: float | None = None, **_: Any
+        self,
+        task_name: str | None = None,
+        soft: float | None = None,
+        hard: float | None = None,
+        **_: Any,
     ) -> dict[str, Any]:
-        task = self.worker.tasks.get(task_name)
+        task = self.worker.tasks.get(task_name or "")
         if task is None:
             return self._unknown(task_name)
         old = {"soft": task.soft_time_limit, "hard": task.time_limit}
@@ -154,7 +169,7 @@ class TaskOrders(Answers):
         new = {"soft": soft, "hard": hard}
         return changed("time limits set successfully", task_name, old, new)
 
-    def _unknown(self, task_name: str) -> dict[str, str]:
+    def _unknown(self, task_name: str | None) -> dict[str, str]:
         """Return Celery's refusal, and beside it what would have been right."""
         log.error("remote control speaks of unknown task %r", task_name)
         names = sorted(name for name in self.worker.tasks if not name.startswith("celery."))
@@ -163,26 +178,13 @@ class TaskOrders(Answers):
         return {"error": "unknown task", "detail": f"unknown task {task_name!r}; has {has}"}
 
     def election(self, id: str, topic: str, action: Any = None, **_: Any) -> None:
-        """Run the action here if this node is the first of those that live.
-
-        Every node knows the same registry, so none needs to ask the others.
-        """
-        broker, own = self.worker.consumer.broker, self.worker.consumer.connection.owner
-        alive = [node.owner for node in broker.nodes() if node.alive]
-        if not alive or min(alive) != own:
-            return
-        log.info("elected for %s by %s", topic, id)
-        if topic != "task":
-            log.error("elected for the unknown topic %r: nothing is done", topic)
-            return
-        with gather() as publications:
-            self.worker.app.signature(action).apply_async()
-        self.worker.consumer.publish(publications)
+        """Run the action here if this node is elected; see Gossip."""
+        self.worker.gossip.elect(id, topic, action)
 
 
-def _signal_number(name: str | int) -> int:
-    """Return the number of TERM, SIGTERM or 15.  Raises ValueError."""
-    text = str(name).upper()
+def _signal_number(name: str | int | None) -> int:
+    """Return the number of TERM, SIGTERM or 15; None is TERM.  Raises ValueError."""
+    text = str(name or "TERM").upper()
     if text.isdigit():
         return int(signal.Signals(int(text)))
     try:

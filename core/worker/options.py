@@ -34,6 +34,8 @@ class WorkerOptions:
     soft: float | None = None
     task_events: bool = False
     heartbeat: bool = True
+    gossip: bool = True
+    mingle: bool = True
     heartbeat_interval: float = 2.0
     autoscale: tuple[int, int] | None = None
     purge: bool = False
@@ -55,8 +57,10 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
 
     Names are those of the command line with underscores: hostname, queues, exclude_queues,
     concurrency, pool, prefetch_multiplier, max_tasks_per_child, max_memory_per_child, time_limit,
-    soft_time_limit, task_events, without_heartbeat, heartbeat_interval, autoscale, purge,
-    shutdown_timeout.  Raises ImproperlyConfigured naming what is wrong.
+    soft_time_limit, task_events, without_heartbeat, without_gossip, without_mingle,
+    heartbeat_interval, autoscale, purge, shutdown_timeout.
+
+    Raises ImproperlyConfigured naming what is wrong.
     """
     conf = app.conf
 
@@ -97,6 +101,8 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
         soft=soft,
         task_events=bool(choose("task_events", "worker_send_task_events")),
         heartbeat=not given.get("without_heartbeat"),
+        gossip=not given.get("without_gossip"),
+        mingle=not given.get("without_mingle"),
         heartbeat_interval=float(given.get("heartbeat_interval") or 2.0),
         autoscale=limits,
         purge=bool(given.get("purge")),

@@ -71,5 +71,5 @@ class Rest:
         ]
         if worker.line.up:
             times += [worker.consumer.broker.poll_interval(), worker.heart.next_due(now)]
-            times.append(worker.settlement.next_flush(now))
+            times += [worker.settlement.next_flush(now), worker.post.next_due(now)]
         return max(0.0, min(time_left for time_left in times if time_left is not None))

@@ -41,12 +41,15 @@ from .attendants import Attendants
 from .autoscaler import Autoscaler
 from .childhood import Childhood
 from .commands import Commands
+from .gossip import Gossip
 from .heartbeat import Heartbeat
 from .line import Line
+from .mingle import Mingle
 from .namesakes import warn_of_namesakes
 from .obedience import obey
 from .options import WorkerOptions
 from .pauses import Pauses
+from .post import Post
 from .prefetch import Prefetch
 from .rates import Rates
 from .request import Request
@@ -193,6 +196,7 @@ class Worker:
             totals=self.totals,
         )
         self.commands = Commands(self)
+        self.gossip, self.mingle, self.post = Gossip(self), Mingle(self), Post(self)
         self.attendants = Attendants(self)
         self.vitals = Vitals(self)
         self.aside = Aside(self) if self.pool.name == "solo" else None
@@ -250,9 +254,7 @@ class Worker:
     def _connect(self) -> None:
         """Subscribe to queues and mailbox, on a connection that may be new."""
         self.consumer.open(RECONNECT_TIMEOUT)
-        self.pauses.open(time.monotonic())
-        if self.app.conf.worker_enable_remote_control:
-            self.mailbox.open(self.consumer.broker)
+        self.post.open()
 
     def purge(self) -> int:
         """Drop what waits, if that was asked for; return how many messages."""
@@ -325,7 +327,7 @@ class Worker:
             self.beat(now)
             self.settlement.flush_when_due(now)
             self.admit_received()
-            self.answer()
+            self.post.read(now)
             self.events.flush(self.consumer.broker)
         except BrokerError as exc:
             self.line.lost(exc)
@@ -418,20 +420,6 @@ class Worker:
         for request in requests:
             request.noted = True
         return True
-
-    def answer(self) -> None:
-        """Obey remote commands."""
-        for heard in self.consumer.broker.hear():
-            if self.pauses.hear(heard, time.monotonic()):
-                continue
-            request = self.mailbox.read(heard)
-            if request is None:
-                continue
-            self.clock.adjust(request.clock)
-            value = self.commands.obey(request)
-            reply = self.mailbox.answer(request, value, self.clock.forward())
-            if reply is not None:
-                self.consumer.broker.publish([reply])
 
     def beat(self, now: float) -> None:
         """Renew the lease, take over from the dead, and obey pauses."""

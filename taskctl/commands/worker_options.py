@@ -165,13 +165,13 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         ("--without-gossip",),
         "flag",
         FEATURES,
-        "no effect, for Celery's sake: workers do not gossip",
+        "do not hear Celery's workers: no part in their elections",
     ),
     Option(
         ("--without-mingle",),
         "flag",
         FEATURES,
-        "no effect, for Celery's sake: workers do not mingle",
+        "do not ask other workers for revoked tasks at the start",
     ),
     Option(("--without-heartbeat",), "flag", FEATURES, "send no heartbeat events"),
     Option(

@@ -20,7 +20,7 @@ REMOTE = [(kind, name) for kind in ("inspect", "control") for name in visible(ki
 MULTI = ["start", "stop", "stopwait", "restart", "kill", "status", "show", "names", "logs"]
 
 #: Options of Celery's that are taken for the sake of old lines.
-WITHOUT_EFFECT = {"worker": {"optimization", "without_gossip", "without_mingle"}}
+WITHOUT_EFFECT = {"worker": {"optimization"}}
 #: Options that a command hands on whole, to `App.send_task`.
 HANDED_ON = {"call": {"queue", "exchange", "routing_key", "expires"}}
 

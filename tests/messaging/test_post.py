@@ -59,7 +59,7 @@ class Node(threading.Thread):
 
     def _obey(self, broker: Broker, mailbox: NodeMailbox, heard: Any) -> None:
         request = mailbox.read(heard)
-        if request is None:
+        if request is None or not request.is_for(self.node):
             return
         self.heard.append(request.method)
         self.over.wait(self.delay)
