@@ -20,6 +20,7 @@ from taskctl.core.wire.command_message import (
 )
 from taskctl.core.wire.event_message import decode_events, encode_events
 from taskctl.core.wire.message import decode_envelope
+from taskctl.core.wire.queues import Queue, topic_matches
 from taskctl.core.wire.result_meta import decode_meta, encode_exception, encode_meta
 from taskctl.core.wire.task_message import (
     TaskHeaders,
@@ -212,3 +213,32 @@ def test_a_saved_group_is_read_as_ids() -> None:
 def test_transport_properties_are_the_ones_an_envelope_has() -> None:
     for one in captures.sent():
         assert set(TRANSPORT) <= set(one.parts["properties"])
+
+
+def test_the_topology_of_delayed_delivery_is_declared_in_terms_we_have() -> None:
+    found = json.loads((captures.GOLDEN / "amqp_quorum_delayed_topology.json").read_text())
+    calls = [line.partition(" ") for line in found["methods"]]
+    declared = [json.loads(text) for method, _, text in calls if method == "Queue.Declare"]
+
+    for fields in declared:
+        queue = Queue(
+            name=fields["queue"],
+            durable=fields["durable"],
+            exclusive=fields["exclusive"],
+            auto_delete=fields["auto_delete"],
+            queue_arguments=fields["arguments"],
+        )
+        assert queue.describe()["queue_arguments"] == fields["arguments"]
+    delayed = [fields["queue"] for fields in declared if "delayed" in fields["queue"]]
+    assert delayed == [f"celery_delayed_{level}" for level in range(27, -1, -1)]
+    levels = {key: binding_level(key) for key in ("1.#", "*.1.#", "*.*.1.#")}
+    assert levels == {"1.#": 27, "*.1.#": 26, "*.*.1.#": 25}
+
+
+def binding_level(key: str) -> int:
+    """Return the highest level whose bit in a delay of that many seconds the key takes."""
+    for level in range(27, -1, -1):
+        bits = ".".join(f"{1 << level:028b}")
+        if topic_matches(key, f"{bits}.celery"):
+            return level
+    raise AssertionError(key)
