@@ -15,10 +15,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any, cast
 
-from .backends import Backend, open_backend
+from .backends import Backend
+from .backends.rpc import RpcBackend
 from .clock import LamportClock, local_zone, maybe_seconds, zone
 from .config import Settings
-from .errors import BackendError, BrokerError
+from .errors import BrokerError
 from .kin import Kin
 from .loader import default_database_path
 from .messaging.connection import Connection, split_urls
@@ -28,7 +29,7 @@ from .messaging.routes import Queues, Router
 from .remote.app_events import Events
 from .remote.control import Control
 from .report import broker_info, bug_report
-from .settings_urls import split_url
+from .result_place import ResultPlace
 from .tasks.task import Calling
 from .version import __version__
 from .ways import CELERY_BROKER, celerys
@@ -40,14 +41,6 @@ log = logging.getLogger("taskctl.app")
 _FROM_SETTINGS = (
     "calling", "queues", "router", "control", "events", "timezone", "annotations", "backend",
 )  # fmt: skip
-#: Settings of the redis result backend, and the driver's names for them.
-_REDIS_OPTIONS = {
-    "redis_username": "username",
-    "redis_password": "password",
-    "redis_socket_timeout": "socket_timeout",
-    "redis_socket_connect_timeout": "socket_connect_timeout",
-    "redis_socket_keepalive": "socket_keepalive",
-}
 
 
 class Reach(Kin):
@@ -218,9 +211,11 @@ class Reach(Kin):
     @functools.cached_property
     def calling(self) -> Calling:
         """What calls need: the producer, and the settings that change what a call is."""
-        conf = self.conf
+        conf, connection = self.conf, self.shared_connection()
+        travels = str(conf.result_backend).partition(":")[0] == "rpc"
+        connection.prepare = cast(RpcBackend, self.backend).prepare if travels else None
         producer = Producer(
-            self.shared_connection(),
+            connection,
             self.router,
             serializer=conf.task_serializer,
             compression=conf.task_compression,
@@ -245,7 +240,7 @@ class Reach(Kin):
 
     @property
     def oid(self) -> str:
-        """Name of the queue that results for this app and thread come to."""
+        """Name of the queue that results for this app and process come to."""
         return reply_queue(id(self))
 
     thread_oid = oid
@@ -257,58 +252,26 @@ class Reach(Kin):
 
     # --- results --------------------------------------------------------------------------
 
-    def backend_url(self) -> str | None:
-        """Return where results are kept; None if they are not.
+    def result_place(self) -> ResultPlace:
+        """Return what the settings say of where results are kept."""
+        return ResultPlace(self.conf, self.broker_url())
 
-        Without a setting, an embedded broker keeps them; a redis one does not, as in Celery.
-        """
-        conf = self.conf
-        given = cast("str | None", conf.result_backend)
-        if not given and celerys():
-            return None
-        if not given:
-            broker = self.broker_url()
-            return broker if broker.startswith(("sqlite://", "memory://")) else None
-        if given == "redis":
-            given = split_url(
-                "redis", conf.redis_host or "localhost", conf.redis_port, None, None, conf.redis_db
-            )
-        return _over_tls(given, conf.redis_backend_use_ssl)
+    def backend_url(self) -> str | None:
+        """Return where results are kept; None if they are not."""
+        url = self.result_place().url
+        return url if url is None or isinstance(url, str) else f"{url.__module__}:{url.__name__}"
 
     @functools.cached_property
     def backend(self) -> Backend:
         """The result backend, open; one that is away now is not missed before it is used."""
-        conf = self.conf
-        url = self.backend_url()
-        values: dict[str, Any] = {
-            "options": self._backend_options(url or ""),
-            "expires": maybe_seconds(conf.result_expires),
-            "failure_expires": maybe_seconds(conf.result_failure_expires),
-            "chord_expires": maybe_seconds(conf.result_chord_expires),
-        }
+        place = self.result_place()
         with self._lock:
             if self._open_backend is not None:
-                if self._open_backend[0] == (url, values):
+                if self._open_backend[0] == place.key:
                     return self._open_backend[1]
                 self._open_backend[1].close()
-            made = open_backend(url, **values)
-            try:
-                made.open()
-            except BackendError as exc:
-                log.warning("%s; results are kept and found again once it is back", exc)
-            self._open_backend = ((url, values), made)
-            return made
-
-    def _backend_options(self, url: str) -> dict[str, Any]:
-        conf = self.conf
-        options = dict(conf.result_backend_transport_options or {})
-        if url.startswith("redis"):
-            for setting, name in _REDIS_OPTIONS.items():
-                if conf.value_set_for(setting):
-                    options.setdefault(name, conf[setting])
-            if isinstance(conf.redis_backend_use_ssl, Mapping):
-                options = {**conf.redis_backend_use_ssl, **options}
-        return options
+            self._open_backend = (place.key, place.open(self))
+            return self._open_backend[1]
 
     # --- workers --------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ PREFIXES = (
 )  # fmt: skip
 
 LATER_AMQP = "the RabbitMQ broker is not there yet"
-LATER_RPC = "the rpc result backend is not there yet"
+STRAIGHT = "rpc results go straight to the reply queue, as in Celery"
 LATER_DATABASE = "the SQL database result backend is not there yet"
 LATER_SECURITY = "signed messages are not there yet"
 NO_BACKEND = "there is no result backend of this kind"
@@ -341,8 +341,8 @@ RESULT = (
     _("result_compression", "str", None,
       "Compress stored results: gzip, bzip2, lzma, zstd, brotli."),
     _("result_exchange", "str", "celeryresults", "Exchange of the rpc backend.",
-      note=LATER_RPC),
-    _("result_exchange_type", "str", "direct", "Its type.", note=LATER_RPC),
+      note=STRAIGHT),
+    _("result_exchange_type", "str", "direct", "Its type.", note=STRAIGHT),
     _("result_expires", "seconds|none", timedelta(days=1),
       "How long results are kept; 0 or None is forever.", ("CELERY_TASK_RESULT_EXPIRES",),
       minimum=0),
@@ -350,8 +350,7 @@ RESULT = (
       "How long the count of a chord is kept; unset, result_expires.", minimum=0),
     _("result_failure_expires", "seconds", None,
       "How long failures are kept; unset, result_expires.", minimum=0),
-    _("result_persistent", "bool", None, "Keep rpc results over a restart of the broker.",
-      note=LATER_RPC),
+    _("result_persistent", "bool", None, "Keep rpc results over a restart of the broker."),
     _("result_extended", "bool", False,
       "Store name, arguments, worker, retries and queue with each result."),
     _("result_serializer", "str", "json", "Serializer of results."),
@@ -361,8 +360,9 @@ RESULT = (
     _("result_chord_join_timeout", "seconds", 3.0,
       "Seconds to fetch the results of a header for its body.", minimum=0),
     _("result_backend_always_retry", "bool", False,
-      "Try again when the backend fails for a while."),
-    _("result_backend_max_retries", "float", float("inf"), "How often.", minimum=0),
+      "Try again when the backend fails for a while; a worker never gives up a result."),
+    _("result_backend_max_retries", "float", float("inf"),
+      "How often a client tries again.", minimum=0),
     _("result_backend_base_sleep_between_retries_ms", "int", 10, "First pause, in ms.",
       minimum=0),
     _("result_backend_max_sleep_between_retries_ms", "int", 10000, "Longest pause, in ms.",
@@ -427,15 +427,18 @@ REDIS = (
     _("redis_backend_health_check_interval", "seconds", None,
       "Seconds between checks of an idle connection.", minimum=0),
     _("redis_backend_credential_provider", "class", None,
-      "Class that hands out user and password.", note="give user and password in the URL"),
+      "Class that hands out user and password."),
     _("redis_client_name", "str", None, "Name of our connections in CLIENT LIST."),
     _("redis_db", "int", None, "Database, when result_backend is plain 'redis'.", minimum=0),
     _("redis_host", "str", None, "Host, when result_backend is plain 'redis'."),
-    _("redis_max_connections", "int", None, "Most connections of the result backend.", minimum=1),
+    _("redis_max_connections", "int", None,
+      "Most connections of the result backend; a wait without one looks now and then.",
+      minimum=1),
     _("redis_username", "str", None, "User, when the URL has none."),
     _("redis_password", "str", None, "Password, when the URL has none."),
     _("redis_port", "int", None, "Port, when result_backend is plain 'redis'.", minimum=1),
-    _("redis_socket_timeout", "seconds|none", 120.0, "Seconds to wait for an answer.", minimum=0),
+    _("redis_socket_timeout", "seconds|none", 10.0,
+      "Seconds to wait for an answer; 0 or None is for ever.", minimum=0, celery=120.0),
     _("redis_socket_connect_timeout", "seconds", None, "Seconds to wait for a connection.",
       minimum=0),
     _("redis_retry_on_timeout", "bool", False, "Ask again when an answer did not come in time."),
@@ -520,7 +523,6 @@ del _
 #: Every setting by name, in the order of the documentation.
 #: What is known, read without complaint, and not carried out by this version.
 NOT_YET = {
-    "override_backends": "own result backends are not there yet",
     "task_retry_on_worker_lost": "not there yet: a lost task is delivered again instead",
     "worker_proc_alive_timeout": "a child that does not come up is replaced with growing pauses",
     "worker_eta_task_limit": "tasks that wait for their time wait in the broker",
@@ -529,19 +531,10 @@ NOT_YET = {
         "not there yet: give the option on the command line",
     ),
     "broker_pool_limit": "the threads of a process share one connection",
-    "result_cache_max": "results are not cached",
-    "result_backend_always_retry": "a worker keeps results until its backend takes them",
-    "result_backend_max_retries": "a worker keeps results until its backend takes them",
-    "result_backend_base_sleep_between_retries_ms": "the pauses between tries are fixed",
-    "result_backend_max_sleep_between_retries_ms": "the pauses between tries are fixed",
     "result_backend_thread_safe": "one backend always serves all threads",
     "event_queue_expires": LATER_AMQP,
     "event_queue_ttl": LATER_AMQP,
     "event_queue_prefix": LATER_AMQP,
-    "redis_backend_health_check_interval": "a silent connection is always looked after",
-    "redis_client_name": "connections bear no names yet",
-    "redis_max_connections": "each thread that waits has one connection, the others share one",
-    "redis_retry_on_timeout": "a wait is always tried again until its deadline",
 }
 
 SETTINGS: dict[str, Setting] = {

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..errors import BackendError
 from ..wire.chord_part import Count, Part
 from ..wire.outcome import StoredMeta
 
@@ -32,6 +33,12 @@ class Backend(ABC):
     poll_interval = 0.05
     #: Whether results are kept where other processes can read them.
     persistent = True
+    #: Whether results travel to whoever called, as messages, and so are told where to.
+    travels = False
+    #: Whether any bytes can be kept, and so `result_compression` is honoured.
+    compresses = False
+    #: Most bytes that one meta may have; None is without limit.
+    max_bytes: int | None = None
     #: Whether a chord may be started: its header's results can be read by whoever joins them.
     joins_chords = True
     #: Whether parts of chords are counted here, by `count_part`.  Where they are not, the task
@@ -55,6 +62,15 @@ class Backend(ABC):
         self.expires = expires
         self.failure_expires = failure_expires
         self.chord_expires = expires if chord_expires is None else chord_expires
+
+    @property
+    def at_once(self) -> Backend:
+        """The same backend for those who must not wait: it tries everything once only."""
+        return self
+
+    def may_pass(self, exc: BackendError) -> bool:
+        """Return whether trying again makes sense: the server was out of reach, or too busy."""
+        return True
 
     def lifetime(self, state: str) -> float | None:
         """Return how long a meta of `state` is kept, in seconds; None means for ever."""

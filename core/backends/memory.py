@@ -47,6 +47,7 @@ class MemoryBackend(Backend):
     """Results in a dict; `memory://` or, to keep tests apart, `memory://name`."""
 
     persistent = False
+    compresses = True
     counts_parts = True
 
     def __init__(self, url: str, **settings: Any) -> None:

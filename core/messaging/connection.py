@@ -77,6 +77,8 @@ class Connection:
         self.options = options or {}
         self.owner = owner
         self.timeout = timeout
+        #: Called with the broker before anything is published; see `backends/rpc.py`.
+        self.prepare: Callable[[Broker], None] | None = None
         self._lock = threading.RLock()
         self._broker: Broker | None = None
         # A broker that is opened again remembers what it was told last: a fetch whose answer was
@@ -211,6 +213,8 @@ class Connection:
         """
 
         def publish(broker: Broker) -> None:
+            if self.prepare is not None:
+                self.prepare(broker)
             for queue in queues:
                 if queue.name not in self._declared:
                     broker.declare(queue)

@@ -206,7 +206,7 @@ class AsyncResult(ResultBase):
         stored = self.backend.load([self.id]).get(self.id)
         if stored is None:
             return {"status": PENDING, "result": None, "traceback": None, "children": None}
-        meta = read_meta(self.app, stored)
+        meta = read_meta(self.app, stored, self.id, self.backend)
         self._remember(meta)
         return meta
 

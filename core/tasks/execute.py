@@ -176,10 +176,15 @@ class Executor:
         request = run.request
         if not run.stores or not request.delivery_info["redelivered"]:
             return False
-        stored = run.task.backend.load([request.id]).get(request.id)
+        backend = run.task.backend
+        stored = backend.load([request.id]).get(request.id)
         if stored is None:
             return False
-        meta = read_meta(self.app, stored)
+        try:
+            meta = read_meta(self.app, stored, request.id, backend)
+        except TaskctlError as exc:
+            log.warning("%s; the task is run again", exc)
+            return False
         if meta["status"] != SUCCESS:
             return False
         log.info("%s[%s] has succeeded before: not run again", run.task.name, request.id)

@@ -13,7 +13,8 @@ from typing import Any
 
 from .. import current
 from ..backends.base import Backend
-from ..errors import BackendError, TimeoutError
+from ..errors import BackendError, DecodeError, SecurityError, TimeoutError
+from ..redact import mask_url
 from ..wire.result_meta import decode_meta
 from ..wire.states import PROPAGATE_STATES, READY_STATES
 
@@ -75,11 +76,19 @@ def deadline_after(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
 
-def read_meta(app: Any, data: bytes) -> Meta:
-    """Return a stored meta's fields, read as the app's settings say."""
+def read_meta(app: Any, data: bytes, task_id: str = "", backend: Backend | None = None) -> Meta:
+    """Return a stored meta's fields, read as the app's settings say.
+
+    Raises DecodeError, ContentDisallowed or SecurityError, naming the task and the backend.
+    """
     conf = app.conf
     accept = conf.result_accept_content or conf.accept_content
-    return decode_meta(data, conf.result_serializer, accept)
+    try:
+        return decode_meta(data, conf.result_serializer, accept)
+    except (DecodeError, SecurityError) as exc:
+        place = mask_url(backend.url) if backend is not None else "the result backend"
+        where = f"the result of task {task_id} in {place}"
+        raise type(exc)(f"{where} cannot be read: {exc}") from exc
 
 
 def arrivals(
@@ -115,7 +124,7 @@ def _arrivals(
         known = found = backend.load(expected)
         while True:
             for task_id, data in found.items():
-                meta = read_meta(app, data)
+                meta = read_meta(app, data, task_id, backend)
                 if task_id in outstanding and meta["status"] in READY_STATES:
                     del outstanding[task_id]
                     yield task_id, meta
@@ -159,7 +168,7 @@ def timed_out(app: Any, backend: Backend, task_ids: list[str], timeout: float) -
     """Return the error of a wait that ran out, saying in what state the tasks are."""
     states: dict[str, str] = {}
     for task_id, data in backend.load(task_ids[:100]).items():
-        states[task_id] = read_meta(app, data)["status"]
+        states[task_id] = read_meta(app, data, task_id, backend)["status"]
     first = task_ids[0]
     state = states.get(first, "PENDING")
     hint = "; no worker has reported on it" if state == "PENDING" else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC
 from typing import Any
 
@@ -22,10 +23,17 @@ class MetaWriter:
 
     def __init__(self, app: Any) -> None:
         conf = app.conf
+        self._app = app
         self.serializer: str = conf.result_serializer
-        self.compression: str | None = conf.result_compression
         self.extended = bool(conf.result_extended)
         self.timezone = app.timezone or UTC
+
+    @functools.cached_property
+    def limits(self) -> tuple[str | None, int | None]:
+        """The compression, and the bytes at most, of what the app's backend keeps."""
+        backend = self._app.backend
+        compression = self._app.conf.result_compression if backend.compresses else None
+        return compression, backend.max_bytes
 
     def write(
         self,
@@ -36,7 +44,8 @@ class MetaWriter:
     ) -> StoredMeta:
         """Return the meta that says `state` of the task of `request`.
 
-        Raises EncodeError if the result cannot be written by the result serializer.
+        Raises EncodeError if the result cannot be written by the result serializer, or is larger
+        than the backend takes.
         """
         if isinstance(result, ResultBase):
             result = result.as_tuple()
@@ -51,21 +60,37 @@ class MetaWriter:
             "group_id": request.group,
             "parent_id": request.parent_id,
             "serializer": self.serializer,
-            "compression": self.compression,
+            "compression": self.limits[0],
         }
         if state in READY_STATES:
             now = utcnow()
             fields["date_done"] = now if self.timezone is UTC else now.astimezone(self.timezone)
+        meta = self._encode(request, fields)
+        largest = self.limits[1]
+        if largest is not None and len(meta) > largest:
+            raise EncodeError(
+                f"the result takes {len(meta)} bytes, the result backend at most {largest}:"
+                " return the place where it is kept instead"
+            )
+        correlation_id = request.correlation_id
+        return StoredMeta(
+            task_id=request.id,
+            state=state,
+            meta=meta,
+            reply_to=request.reply_to or None,
+            correlation_id=None if correlation_id == request.id else correlation_id,
+        )
+
+    def _encode(self, request: Context, fields: dict[str, Any]) -> bytes:
         if not self.extended:
-            return StoredMeta(task_id=request.id, state=state, meta=encode_meta(**fields))
+            return encode_meta(**fields)
         about = _about(request)
         try:
-            meta = encode_meta(**fields, extended=about)
+            return encode_meta(**fields, extended=about)
         except EncodeError:
             # Arguments that came as pickles need not fit the result serializer; their text does.
             about = {k: _text_of(v) for k, v in about.items()}
-            meta = encode_meta(**fields, extended=about)
-        return StoredMeta(task_id=request.id, state=state, meta=meta)
+            return encode_meta(**fields, extended=about)
 
 
 def _about(request: Context) -> dict[str, Any]:
@@ -81,7 +106,7 @@ def _about(request: Context) -> dict[str, Any]:
     }
     if request.stamps:
         about["stamped_headers"] = request.stamped_headers
-        about.update(request.stamps)
+        about.update({k: v for k, v in request.stamps.items() if k in request.stamped_headers})
     return about
 
 

@@ -112,7 +112,7 @@ class ResultSet(ResultBase):
             if leaf._cache is None:
                 meta = {"status": PENDING}
                 if leaf.id in stored:
-                    meta = read_meta(self.app, stored[leaf.id])
+                    meta = read_meta(self.app, stored[leaf.id], leaf.id, self.backend)
                     leaf._remember(meta)
                 states.append(meta["status"])
             else:

@@ -107,7 +107,8 @@ def decode_stored(data: bytes, serializer: str, accept: Iterable[str] | None = N
         data = decompress(data)
     if data[:1] == _PICKLE_MARKER:
         content_type, content_encoding = codecs.CODECS["pickle"][:2]
-    if content_type not in codecs.accepted_types({serializer, "json"} if accept is None else accept):
+    accepted = codecs.accepted_types({serializer, "json"} if accept is None else accept)
+    if content_type not in accepted:
         raise ContentDisallowed(
             f"refusing content of type {content_type}: not in result_accept_content"
             " (add it there if you trust whoever writes results)"
@@ -155,7 +156,8 @@ def result_tuple(task_id: str, parent: Any = None) -> list[Any]:
 # --- compression ----------------------------------------------------------------------------
 
 
-def _compress(data: bytes, name: str) -> bytes:
+def compress(data: bytes, name: str) -> bytes:
+    """Return what is stored of `data` with `result_compression`."""
     kind, packed = codecs.compress(data, name)
     return COMPRESSED_MARKER + kind.encode("ascii") + b"\x00" + packed
 
