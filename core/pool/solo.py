@@ -24,6 +24,8 @@ class SoloPool(Pool):
     def __init__(self, size: int, boot: Callable[[int], Serve], **options: Any) -> None:
         super().__init__(1, boot, **options)
         self._waiting: deque[Work] = deque()
+        #: Announced as started: runs in the next `collect`.
+        self._begun: Work | None = None
         self._running: Running | None = None
         self._serve: Serve | None = None
         self._done = 0
@@ -44,26 +46,32 @@ class SoloPool(Pool):
         self._ring()
 
     def collect(self) -> list[Outcome | Started]:
-        """Run one piece of work and return what became of it; waits for that one."""
-        if not self._waiting or self._serve is None:
+        """Run one piece of work and return what became of it; waits for that one.
+
+        Of work that is to be announced the start is returned first: others hear of it before it
+        runs, not when it is over.
+        """
+        if self._serve is None or not (self._begun or self._waiting):
             return []
-        work = self._waiting.popleft()
+        work = self._begun or self._waiting.popleft()
+        if self._begun is None:
+            self._running = Running(
+                request=work.request, pid=os.getpid(), child=0, since=time.monotonic()
+            )
+            if work.announce:
+                self._begun = work
+                return [Started(request=work.request, pid=os.getpid(), at=time.time())]
+        self._begun = None
         self._ring()
-        told: list[Outcome | Started] = []
-        if work.announce:
-            told.append(Started(request=work.request, pid=os.getpid(), at=time.time()))
-        self._running = Running(
-            request=work.request, pid=os.getpid(), child=0, since=time.monotonic()
-        )
         try:
-            told.append(self._serve(work))
+            outcome = self._serve(work)
         except Exception as exc:
             text = f"the pool broke down: {type(exc).__name__}: {exc}"
-            told.append(Outcome(request=work.request, kind=LOST, text=text, pid=os.getpid()))
+            outcome = Outcome(request=work.request, kind=LOST, text=text, pid=os.getpid())
         finally:
             self._running = None
         self._done += 1
-        return told
+        return [outcome]
 
     def running(self) -> list[Running]:
         return [] if self._running is None else [self._running]
@@ -110,15 +118,19 @@ class SoloPool(Pool):
         if self._serve is None:
             return
         self._serve = None
+        if self._begun is not None:
+            self._waiting.appendleft(self._begun)  # announced, but it never ran: to be recalled
+            self._begun = self._running = None
         self._close_bell()
         if self.leave is not None:
             self.leave()
 
     def _ring(self) -> None:
         """Make the descriptor readable exactly while something waits."""
-        if self._bell is None or self._rung == bool(self._waiting):
+        waits = bool(self._waiting or self._begun)
+        if self._bell is None or self._rung == waits:
             return
-        if self._waiting:
+        if waits:
             os.write(self._bell[1], b"!")
         else:
             os.read(self._bell[0], 1)

@@ -167,7 +167,7 @@ class TaskOrders(Answers):
         task.soft_time_limit, task.time_limit = soft, hard
         log.info("time limits of %s are now soft=%s hard=%s", task_name, soft, hard)
         new = {"soft": soft, "hard": hard}
-        return changed("time limits set successfully", task_name, old, new)
+        return changed("time limits set successfully", task.name, old, new)
 
     def _unknown(self, task_name: str | None) -> dict[str, str]:
         """Return Celery's refusal, and beside it what would have been right."""

@@ -138,6 +138,7 @@ class Shutdown:
         for request in list(worker.requests.values()):
             log.warning("Task %s cut off by the shutdown", request)
             if request.acks_late and not request.acked:
+                worker.events.task("task-cancelled", request.task, uuid=request.id)
                 worker.settlement.give_back(request)
             else:
                 worker.settlement.cut_off(request)

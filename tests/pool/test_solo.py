@@ -32,6 +32,32 @@ def test_its_descriptor_is_readable_exactly_while_work_waits(drive: Drive) -> No
     assert readable == [False, True, True, False]
 
 
+def test_a_start_is_told_before_the_work_runs(drive: Drive) -> None:
+    driver = drive("solo", 1)
+    poll = select.poll()
+    poll.register(driver.pool.filenos()[0], select.POLLIN)
+    number = driver.submit(b"echo a", announce=True)[0]
+
+    first = driver.pool.collect()
+    recalled, running, readable = driver.pool.recall(), driver.pool.running(), poll.poll(0)
+    second = driver.pool.collect()
+
+    assert [type(one).__name__ for one in first] == ["Started"]
+    assert (recalled, [one.request for one in running], bool(readable)) == ([], [number], True)
+    assert [type(one).__name__ for one in second] == ["Outcome"]
+    assert not poll.poll(0) and not driver.pool.running()
+
+
+def test_work_that_was_announced_and_never_ran_is_recalled_after_the_end(drive: Drive) -> None:
+    driver = drive("solo", 1)
+    number = driver.submit(b"echo a", announce=True)[0]
+    driver.pool.collect()
+
+    driver.pool.close(0.0)
+
+    assert (driver.pool.recall(), driver.pool.running()) == ([number], [])
+
+
 def test_runs_in_the_process_that_collects(drive: Drive) -> None:
     driver = drive("solo", 4)
 
