@@ -135,6 +135,10 @@ class Broker(ABC):
         """Return the version of the server on the other end; empty where there is none."""
         return ""
 
+    def idle_options(self) -> dict[str, str]:
+        """Return those of our options that are accepted and change nothing, and why."""
+        return {}
+
     def diagnose(self) -> dict[str, Any]:
         """Return what a doctor wants to know of the server; empty where there is none."""
         return {}

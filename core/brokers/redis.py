@@ -11,6 +11,7 @@ worker parks them.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections import deque
@@ -25,12 +26,17 @@ from . import redis_diagnosis as diagnosis
 from . import redis_inspection as inspection
 from . import redis_scripts as scripts
 from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
+from .redis_address import Address, clean_tls, read_url
 from .redis_bell import Bell
+from .redis_greeting import check_server, facts, version
 from .redis_keys import Keys
 from .redis_line import Line, command, pack
-from .redis_options import clean_tls, read_options, read_url
+from .redis_options import ROUND_ROBIN, SORTED, idle_options, read_options
 from .redis_recovery import Recovery, history
 from .redis_routing import Routing
+from .redis_sentinel import check_options, find_master
+
+logger = logging.getLogger(__name__)
 
 #: Lease of an owner that receives without having registered (seconds).
 UNREGISTERED_LEASE = 60.0
@@ -39,8 +45,6 @@ IDLE_POLL, BLIND_POLL = 5.0, 0.1
 #: How many registrations after a lost answer still look for loans nobody knows of: a server that
 #: was frozen may carry out the old fetch after it has answered on the new line.
 STRAY_CHECKS = 3
-#: The oldest server that knows ZMSCORE, RPOP with a count and ZADD GT.
-OLDEST_SERVER = (6, 2)
 
 
 class RedisBroker(Broker):
@@ -60,6 +64,9 @@ class RedisBroker(Broker):
         self._address = read_url(url)
         self._settings = read_options(self.options)
         clean_tls({**(self._settings.ssl or {}), **self._address.tls_options})
+        check_options(self._address, self._settings)
+        self._in_turn = self._settings.queue_order_strategy == ROUND_ROBIN
+        self._master: Address | None = None
         self._keys = Keys(self._settings, self._address.db)
         self._routing = Routing(self._keys)
         self._lease = UNREGISTERED_LEASE
@@ -88,11 +95,33 @@ class RedisBroker(Broker):
         if self._line is not None and self._pid == os.getpid() and self._usable():
             return
         self.close()
-        line = Line(self._address, self._settings, timeout)
+        address = self._find(timeout)
+        line = Line(address, self._settings, timeout, self._keys)
+        try:
+            check_server(line, self._keys, consumer=self.owner is not None)
+        except BrokerError:
+            line.close()
+            raise
         self._pid = os.getpid()
         self._line = line
-        self._bell = Bell(line, self._keys, self._address, timeout)
+        self._bell = Bell(line, self._keys, address, timeout)
         self._recovery = Recovery(line, self._keys, self._routing)
+
+    def _find(self, timeout: float) -> Address:
+        """Return where the server is; of sentinels, which one is the master now."""
+        if not self._address.sentinels:
+            return self._address
+        found, before = find_master(self._address, self._settings, timeout), self._master
+        if before is not None and (found.host, found.port) != (before.host, before.port):
+            logger.warning(
+                "the master %s is at %s:%d now, and no longer at %s:%d",
+                self._settings.master_name, found.host, found.port, before.host, before.port,
+            )  # fmt: skip
+        self._master = found
+        return found
+
+    def idle_options(self) -> dict[str, str]:
+        return idle_options(self.options, self.url.partition("://")[0].lower())
 
     def _usable(self) -> bool:
         return self._line is not None and self._line.alive and self._bell.alive
@@ -111,12 +140,13 @@ class RedisBroker(Broker):
     def poll_interval(self) -> float:
         if self._queues and self._line is not None and not self._bell.works:
             return BLIND_POLL
+        idle = max(BLIND_POLL, self._settings.polling_interval or IDLE_POLL)
         if self._next_due is None:
-            return IDLE_POLL
-        return min(IDLE_POLL, max(0.0, self._next_due - time.monotonic()))
+            return idle
+        return min(idle, max(0.0, self._next_due - time.monotonic()))
 
     def server_version(self) -> str:
-        return inspection.server_version(self._ready())
+        return version(facts(self._ready()))
 
     def diagnose(self) -> dict[str, Any]:
         return diagnosis.examine(self._ready(), self._keys)
@@ -210,31 +240,23 @@ class RedisBroker(Broker):
         A queue of a fanout exchange hears what is published from now on, as in Celery; such
         deliveries are nobody's loan: they cannot be lost, given back or parked.
         """
-        self._refuse_old_servers()
-        self.declare(queue)
+        self._routing.declare_consumed(self._ready(), queue)
         if queue.exchange.type == "fanout" and queue.exchange.name:
             self._fanout[queue.exchange.name] = queue.name
             self._bell.listen(queue.exchange.name, "#", self._fanout_heard)
-        elif queue.name not in self._queues:
+        # Celery's senders do not know that an exchange is a fanout one, and push to the lists of
+        # all queues bound to it: so there is a list to take from, too.
+        if queue.name not in self._queues:
             self._queues.append(queue.name)
+            if self._settings.queue_order_strategy == SORTED:
+                self._queues.sort()
             self._prepare_fetch()
-
-    def _refuse_old_servers(self) -> None:
-        try:
-            facts = self._ready().ask(b"INFO", b"server").decode("utf-8", "replace")
-        except BrokerConnectionError:
-            raise
-        except BrokerError:
-            return  # a server behind a proxy that will not say
-        version = facts.partition("redis_version:")[2].partition("\r\n")[0]
-        numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-        if numbers and numbers < OLDEST_SERVER:
-            raise BrokerError(f"{self._address.shown} runs Redis {version}: 6.2 or newer is needed")
 
     def unsubscribe(self, queue: str) -> None:
         for exchange in [name for name, bound in self._fanout.items() if bound == queue]:
             del self._fanout[exchange]
             self._bell.stop_listening(self._fanout_heard, exchange)
+            self._routing.end_broadcast(self._ready(), queue)
         if queue in self._queues:
             self._queues.remove(queue)
             self._bell.forget(self._keys.lists(queue))
@@ -295,7 +317,8 @@ class RedisBroker(Broker):
     def _fetch(self, limit: int) -> list[Delivery]:
         self._fetches += 1
         word = f"{self._word}.{self._fetches}"
-        packed = self._fetch_head + pack((limit, self._turn, word)) + self._fetch_tail
+        turn = self._turn if self._in_turn else -1
+        packed = self._fetch_head + pack((limit, turn, word)) + self._fetch_tail
         reply: bytes = self._ready().run_packed(scripts.FETCH, packed)
         end = reply.index(b"\n")
         due, *numbers = reply[:end].split(b" ")
@@ -407,8 +430,10 @@ class RedisBroker(Broker):
 
     def broadcast(self, exchange: str, routing_key: str, envelope: bytes) -> int | None:
         self._routing.declare_fanout(exchange)
-        channel = self._keys.channel(exchange, routing_key)
-        return int(self._ready().ask(b"PUBLISH", channel, envelope))
+        channels = self._keys.channels(exchange, routing_key)
+        published = [command(b"PUBLISH", channel, envelope) for channel in channels]
+        # Who listens on both channels counts on each.
+        return max(map(int, self._ready().ask_all(published)))
 
     def foreign_listeners(self, exchange: str) -> list[str]:
         return inspection.bound_queues(self._ready(), self._keys, exchange)
@@ -449,6 +474,8 @@ class RedisBroker(Broker):
         owner = self._owner_needed("retire")
         self._recovery.give_back_all(owner, self._lease)
         self._held.clear()
+        for queue in list(self._fanout.values()):
+            self._routing.end_broadcast(self._ready(), queue)
         _, living = self._recovery.bury(owner, "own")
         if not living:
             while self._ready().run(scripts.RELEASE, self._due_keys(), [500]):

@@ -16,7 +16,7 @@ import logging
 import selectors
 import socket
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -24,9 +24,10 @@ import msgspec
 from ..errors import BrokerConnectionError, BrokerError
 from ..wire.queues import topic_matches
 from .base import Heard
+from .redis_address import Address
 from .redis_keys import Keys
 from .redis_line import Line, command
-from .redis_options import Address
+from .redis_refusals import lacks_right
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 INVALIDATIONS = b"__redis__:invalidate"
 #: Broadcasts kept for a listener that does not come; more stay in the socket.
 MAX_HEARD = 10_000
+#: Broadcasts remembered to know their second copy by; kombu's number.
+REMEMBERED = 1000
 
 
 class _Listen(msgspec.Struct, frozen=True):
@@ -70,6 +73,8 @@ class Bell:
         self._rung: set[bytes] = set()
         self._last_word = time.monotonic()
         self._probed: float | None = None
+        #: (exchange, tag) of broadcasts that came, where each comes on two channels
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         # A ring that was read by one caller and concerns another must stay readable.
         self._reminder, self._remind = socket.socketpair()
         self._reminder.setblocking(False)
@@ -117,13 +122,13 @@ class Bell:
         ears = self._open_ears()
         try:
             self._commands.ask(b"CLIENT", b"TRACKING", b"ON", b"REDIRECT", self._ears_id, b"OPTIN")
+            self._subscribe(ears, b"SUBSCRIBE", [INVALIDATIONS])
         except BrokerConnectionError:
             raise
         except BrokerError as exc:
             self.works = False
             logger.warning("new messages are looked for every 0.1 s, without notice: %s", exc)
             return
-        self._subscribe(ears, b"SUBSCRIBE", [INVALIDATIONS])
         self._tracking = True
 
     def answered(self, lists: Iterable[bytes] | None = None) -> None:
@@ -211,7 +216,13 @@ class Bell:
         confirmed = 0
         ears.send(command(verb, *names))
         while confirmed < len(names):
-            reply = ears.read()
+            try:
+                reply = ears.read()
+            except BrokerError as exc:
+                refusal = exc.__cause__
+                if isinstance(refusal, Exception) and lacks_right(refusal):
+                    raise self._commands.explain(refusal, asked=[verb, *names]) from exc
+                raise
             if isinstance(reply, list) and reply[0] == verb.lower():
                 confirmed += 1
             else:
@@ -234,7 +245,9 @@ class Bell:
     def _note_broadcast(self, glob: bytes, channel: bytes, envelope: bytes) -> None:
         exchange, routing_key = self._keys.heard_on(channel)
         if not self._keys.options.fanout_patterns:
-            routing_key = _routing_key(envelope)
+            routing_key = _routed(envelope).delivery_info.routing_key or ""
+        if len(self._keys.prefixes) > 1 and self._came_before(exchange, envelope):
+            return
         reached: list[int] = []
         for listen in self._listens:
             # One channel may match several globs and then comes as often: take the first.
@@ -245,6 +258,19 @@ class Bell:
                         Heard(exchange=exchange, routing_key=routing_key, envelope=envelope)
                     )
 
+    def _came_before(self, exchange: str, envelope: bytes) -> bool:
+        """Return whether this broadcast already came on the other channel; one without a tag
+        cannot be known again."""
+        tag = _routed(envelope).delivery_tag
+        if not tag:
+            return False
+        if (exchange, tag) in self._seen:
+            return True
+        self._seen[exchange, tag] = None
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return False
+
 
 class _DeliveryInfo(msgspec.Struct, frozen=True):
     routing_key: str | None = ""
@@ -252,16 +278,16 @@ class _DeliveryInfo(msgspec.Struct, frozen=True):
 
 class _Properties(msgspec.Struct, frozen=True):
     delivery_info: _DeliveryInfo = _DeliveryInfo()
+    delivery_tag: str | None = None
 
 
 class _Routed(msgspec.Struct):
     properties: _Properties = _Properties()
 
 
-def _routing_key(envelope: bytes) -> str:
-    """Return the routing key inside an envelope, where the channel does not tell it."""
+def _routed(envelope: bytes) -> _Properties:
+    """Return what an envelope says of its way, where the channel does not tell it."""
     try:
-        found = msgspec.json.decode(envelope, type=_Routed)
+        return msgspec.json.decode(envelope, type=_Routed).properties
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ""
-    return found.properties.delivery_info.routing_key or ""
+        return _Properties()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Container
 
@@ -165,10 +164,3 @@ def bound_queues(line: Line, keys: Keys, exchange: str) -> list[str]:
     separator = keys.options.sep.encode()
     members = line.ask(b"SMEMBERS", keys.binding(exchange))
     return sorted(bytes(one).rpartition(separator)[2].decode("utf-8", "replace") for one in members)
-
-
-def server_version(line: Line) -> str:
-    """Return the version the server says it has; empty if it does not say."""
-    told = bytes(line.ask(b"INFO", b"server"))
-    found = re.search(rb"^redis_version:(\S+)", told, re.MULTILINE)
-    return found[1].decode() if found else ""

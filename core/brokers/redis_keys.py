@@ -31,6 +31,9 @@ class Keys:
         self.prefix = options.global_keyprefix.encode()
         self._steps = sorted(options.priority_steps)
         self._channel_prefix = options.global_keyprefix + options.channel_prefix(db)
+        #: kombu before 5.4 never filled in the database at a sentinel's.
+        self._old_prefix = options.global_keyprefix + options.raw_channel_prefix
+        self._speaks_old = options.sentinel_fanout_compat and "{db}" in options.raw_channel_prefix
         self._lists: dict[tuple[str, int], bytes] = {}
         self.unacked = self.key(options.unacked_key)
         self.unacked_index = self.key(options.unacked_index_key)
@@ -108,14 +111,18 @@ class Keys:
         return self.options.sep.join([routing_key, pattern, queue]).encode("utf-8", "surrogatepass")
 
     def routed(self, members: Iterable[bytes], exchange_type: str, routing_key: str) -> list[str]:
-        """Return the queues, ordered by name, whose binding takes this routing key."""
+        """Return the queues, ordered by name, whose binding takes this routing key.
+
+        An exchange of unknown type ("") takes each binding for what it is: with a pattern, or
+        without.
+        """
         queues = set()
         for member in members:
             parts = member.decode("utf-8", "surrogatepass").split(self.options.sep)
             if len(parts) != 3:
                 continue  # somebody else's set; Celery cannot route by it either
             key, pattern, queue = parts
-            if exchange_type == "topic":
+            if exchange_type == "topic" or (pattern and not exchange_type):
                 if pattern and re.match(pattern, routing_key):
                     queues.add(queue)
             elif key == routing_key:
@@ -124,16 +131,28 @@ class Keys:
 
     # --- channels ---------------------------------------------------------------------------
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What channels begin with: one way, or two beside a kombu before 5.4 at sentinels."""
+        old = (self._old_prefix,) if self._speaks_old else ()
+        return (self._channel_prefix, *old)
+
     def channel(self, exchange: str, routing_key: str) -> bytes:
         """Return the pub/sub channel of a broadcast."""
-        name = self._channel_prefix + exchange
-        if routing_key and self.options.fanout_patterns:
-            name = f"{name}/{routing_key}"
-        return name.encode()
+        return self.channels(exchange, routing_key)[0]
+
+    def channels(self, exchange: str, routing_key: str) -> list[bytes]:
+        """Return all channels that a broadcast goes out on."""
+        keyed = routing_key and self.options.fanout_patterns
+        name = f"{exchange}/{routing_key}" if keyed else exchange
+        return [(prefix + name).encode() for prefix in self.prefixes]
 
     def globs(self, exchange: str, pattern: str) -> list[bytes]:
         """Return what to PSUBSCRIBE to, to hear a topic pattern; it may match a little more."""
-        bare = _escape_glob(self._channel_prefix + exchange)
+        return [glob for prefix in self.prefixes for glob in self._globs(prefix, exchange, pattern)]
+
+    def _globs(self, prefix: str, exchange: str, pattern: str) -> list[bytes]:
+        bare = _escape_glob(prefix + exchange)
         if not pattern or not self.options.fanout_patterns:
             return [bare.encode()]
         keyed = f"{bare}/{'*'.join(_escape_glob(part) for part in re.split('[#*]', pattern))}"
@@ -141,7 +160,11 @@ class Keys:
 
     def heard_on(self, channel: bytes) -> tuple[str, str]:
         """Return the (exchange, routing key) that a channel's name holds."""
-        name = channel.decode("utf-8", "replace").removeprefix(self._channel_prefix)
+        name = channel.decode("utf-8", "replace")
+        for prefix in self.prefixes:
+            if name.startswith(prefix):
+                name = name[len(prefix) :]
+                break
         if not self.options.fanout_patterns:
             return name, ""
         exchange, _, routing_key = name.partition("/")

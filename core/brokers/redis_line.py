@@ -7,6 +7,8 @@ batch of 100 tags that is 4 times faster than the driver's own packing, which co
 from __future__ import annotations
 
 import hashlib
+import importlib
+import itertools
 import logging
 import ssl
 from collections.abc import Sequence
@@ -17,20 +19,16 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.retry import Retry
 
-from ..errors import BrokerConnectionError, BrokerError
-from .redis_options import Address, Options, clean_tls
+from ..errors import BrokerConnectionError, BrokerError, ImproperlyConfigured
+from .redis_address import Address, clean_tls
+from .redis_keys import Keys
+from .redis_options import Options
+from .redis_refusals import lacks_right, translated
+from .redis_rights import commands_in, missing_rights
 
 logger = logging.getLogger(__name__)
 
 Argument = bytes | str | int | float
-
-#: Beginnings of replies that pass by themselves: a server that starts, or a master that changed.
-PASSING = ("READONLY", "MASTERDOWN", "LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "UNBLOCKED")
-NO_ACCESS = (
-    redis.AuthenticationError,
-    redis.exceptions.AuthenticationWrongNumberOfArgsError,
-    redis.exceptions.NoPermissionError,
-)
 
 
 class Script:
@@ -61,17 +59,25 @@ def script_call(script: Script, keys: Sequence[bytes], arguments: Sequence[Argum
 
 
 class Line:
-    """A connection that is opened once; after an error of the connection it stays closed."""
+    """A connection that is opened once; after an error of the connection it stays closed.
 
-    def __init__(self, address: Address, options: Options, timeout: float) -> None:
+    With `keys` a refusal for want of rights names those that are missing; a line that listens
+    cannot find out.
+    """
+
+    def __init__(
+        self, address: Address, options: Options, timeout: float, keys: Keys | None = None
+    ) -> None:
         self.address = address
         self.alive = False
         self._owed = 0
+        self._sent = b""
+        self._keys = keys
         self._connection = _connection(address, options, timeout)
         try:
             self._connection.connect()
         except (redis.RedisError, OSError) as exc:
-            raise self._translated(exc) from exc
+            raise self.explain(exc) from exc
         self.alive = True
         try:
             self.ask(b"PING")  # a server that wants a password, or is loading, says so only now
@@ -108,7 +114,7 @@ class Line:
         replies = self.ask_all([command(b"MULTI"), *commands, command(b"EXEC")])[-1]
         for reply in replies:
             if isinstance(reply, redis.RedisError):
-                raise self._translated(reply) from reply
+                raise self.explain(reply) from reply
         return list(replies)
 
     def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
@@ -144,10 +150,11 @@ class Line:
         """Send what is packed; somebody else reads the replies."""
         self._refuse_if_closed()
         self.alive = False  # also if a signal handler raises half-way
+        self._sent = packed
         try:
             self._connection.send_packed_command((packed,), check_health=False)
         except (redis.RedisError, OSError) as exc:
-            raise self._translated(exc) from exc
+            raise self.explain(exc) from exc
         self.alive = True
 
     def _refuse_if_closed(self) -> None:
@@ -164,10 +171,10 @@ class Line:
         self.alive = True
         for refusal in replies[:owed]:
             if isinstance(refusal, redis.ResponseError):
-                logger.warning("a note was not taken: %s", self._translated(refusal))
-        for refusal in replies[owed:]:
+                logger.warning("a note was not taken: %s", self.explain(refusal))
+        for place, refusal in enumerate(replies[owed:]):
             if isinstance(refusal, redis.ResponseError):
-                raise self._translated(refusal) from refusal
+                raise self.explain(refusal, place) from refusal
         return replies[owed:]
 
     def _reply(self) -> Any:
@@ -176,7 +183,7 @@ class Line:
         except redis.ResponseError as exc:
             return exc
         except (redis.RedisError, OSError) as exc:
-            raise self._translated(exc) from exc
+            raise self.explain(exc) from exc
 
     # --- what comes unasked -----------------------------------------------------------------
 
@@ -187,49 +194,36 @@ class Line:
             return bool(self._connection.can_read(0))
         except (redis.RedisError, OSError) as exc:
             self.alive = False
-            raise self._translated(exc) from exc
+            raise self.explain(exc) from exc
 
     # --- errors -----------------------------------------------------------------------------
 
-    def _translated(self, exc: Exception) -> BrokerError:
-        """Return the driver's exception as one of ours, in one sentence."""
-        where, text = self.address.shown, str(exc).strip().rstrip(".")
-        if isinstance(exc, NO_ACCESS) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
-            return BrokerError(f"{where} refuses access, check user and password: {text}")
-        if isinstance(exc, redis.exceptions.BusyLoadingError):
-            return BrokerConnectionError(f"{where} is still loading its data: try again")
-        if isinstance(exc, redis.TimeoutError | TimeoutError):
-            return BrokerConnectionError(f"{where} did not answer in time: {text}")
-        if isinstance(exc, redis.ConnectionError | OSError):
-            return BrokerConnectionError(f"broker {where}: {_reason(exc) or text}")
-        if isinstance(exc, redis.exceptions.OutOfMemoryError) or "OOM" in text[:40]:
-            return BrokerError(
-                f"{where} is out of memory and stored nothing: raise maxmemory or drain its queues"
-            )
-        if isinstance(exc, redis.exceptions.ReadOnlyError) or text.startswith(PASSING):
-            return BrokerConnectionError(f"{where} takes no writes now, try again: {text}")
-        if "WRONGTYPE" in text:
-            return BrokerError(
-                f"{where} holds something else under the name of a queue or a table of ours "
-                f"(look with TYPE, then move it away): {text}"
-            )
-        return BrokerError(f"{where} refused: {text}")
+    def explain(self, exc: Exception, place: int = -1, asked: Sequence[bytes] = ()) -> BrokerError:
+        """Return the driver's exception as one of ours, in one sentence.
 
+        `place` is that of the refused command in what was sent last; or it is `asked`.
+        """
+        missing: list[str] = []
+        if self.alive and self._keys is not None and lacks_right(exc):
+            if place >= 0:
+                asked = next(itertools.islice(commands_in(self._sent), place, None), ())
+            missing = missing_rights(self.replies_to, self._keys, asked)
+        return translated(exc, self.address.shown, self.address.username, missing)
 
-def _reason(exc: Exception) -> str:
-    """Return what the system says of a connection that failed, without the driver's words."""
-    for error in (exc, exc.__cause__, exc.__context__):
-        if isinstance(error, OSError) and error.strerror:
-            return error.strerror[:1].lower() + error.strerror[1:]
-    return ""
+    def replies_to(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """Return the replies to all these commands; a refusal is a reply like any other."""
+        self.send(b"".join([command(*words) for words in commands]))
+        self.alive = False
+        replies = [self._reply() for _ in commands]
+        self.alive = True
+        return replies
 
 
 def _connection(address: Address, options: Options, timeout: float) -> Any:
     """Return the driver's connection, not yet connected, that never retries by itself."""
     given: dict[str, Any] = {
         "db": address.db,
-        "username": address.username,
-        "password": address.password,
+        **_login(address),
         "client_name": options.client_name,
         "socket_timeout": min(timeout, options.socket_timeout or timeout),
         "retry": Retry(NoBackoff(), 0),  # one try: whoever opened us decides on the next
@@ -247,10 +241,32 @@ def _connection(address: Address, options: Options, timeout: float) -> Any:
         given["socket_keepalive"] = options.socket_keepalive
     if options.socket_keepalive_options is not None:
         given["socket_keepalive_options"] = options.socket_keepalive_options
-    if not address.tls:
+    # Sentinels are named without TLS; whether the master speaks it, only the options say.
+    if not (address.tls or (address.sentinels and options.ssl is not None)):
         make = Connection
         return make(**given)
     tls = clean_tls({**(options.ssl or {}), **address.tls_options})
     if isinstance(tls.get("ssl_cert_reqs"), ssl.VerifyMode):
         tls["ssl_cert_reqs"] = tls["ssl_cert_reqs"].name.removeprefix("CERT_").lower()
-    return SSLConnection(**given, **tls)
+    try:
+        return SSLConnection(**given, **tls)
+    except (TypeError, ValueError, redis.RedisError) as exc:
+        raise ImproperlyConfigured(f"TLS options of {address.shown}: {exc}") from exc
+
+
+def _login(address: Address) -> dict[str, Any]:
+    """Return how to log in: with user and password, or with what a provider gives each time."""
+    if address.credential_provider is None:
+        return {"username": address.username, "password": address.password}
+    module, _, name = address.credential_provider.replace(":", ".").rpartition(".")
+    try:
+        provider = getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError, ValueError, TypeError) as exc:
+        raise ImproperlyConfigured(
+            f"credential_provider {address.credential_provider!r} in the broker URL: {exc}"
+        ) from exc
+    if not isinstance(provider, redis.CredentialProvider):
+        raise ImproperlyConfigured(
+            f"credential_provider {address.credential_provider!r} is no redis.CredentialProvider"
+        )
+    return {"credential_provider": provider}

@@ -1,24 +1,35 @@
-"""Where a Redis broker is, and how it was asked to behave: URL and options, read once."""
+"""How a Redis broker was asked to behave: `broker_transport_options`, read once."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from ..errors import ImproperlyConfigured
 
-#: Celery's options that have nothing to steer here, accepted so that a configuration can move
-#: over unchanged: taskctl keeps one connection of each kind (max_connections), serves queues in
-#: turn (queue_order_strategy), retries in `messaging` (retry_*, interval_*, max_retries), is woken
-#: by the server (polling_interval), and restores in one go (unacked_restore_limit).
-WITHOUT_EFFECT = frozenset(
-    "max_connections queue_order_strategy retry_on_timeout retry_policy max_retries interval_start "
-    "interval_step interval_max polling_interval unacked_restore_limit".split()
+#: Orders in which full queues are served, by kombu's names; its third way, a class of one's own,
+#: works on connections that we do not have.
+ROUND_ROBIN, SORTED, PRIORITY = "round_robin", "sorted", "priority"
+#: A line for commands and one that listens.
+CONNECTIONS = 2
+
+#: Options of kombu's that steer what is not there, and who does it instead: they may stay when a
+#: configuration moves over, and `config check` says why they do nothing.
+_RECONNECT = (
+    "how often to connect again is broker_connection_max_retries and, for calls, "
+    "task_publish_retry_policy"
 )
+WITHOUT_EFFECT = {
+    "retry_on_timeout": "a command is not sent twice; calls are, as task_publish_retry_policy says",
+    "retry_policy": "it belongs to result_backend_transport_options",
+    **dict.fromkeys(("max_retries", "interval_start", "interval_step", "interval_max"), _RECONNECT),
+    "connect_retries_timeout": _RECONNECT,
+    "reauth_check_interval": "a line whose credentials have ended is opened again with new ones",
+}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,24 +46,52 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     unacked_key: str = "unacked"
     unacked_index_key: str = "unacked_index"
     unacked_mutex_key: str = "unacked_mutex"
+    #: How long one sweep may keep others from sweeping (seconds).
+    unacked_mutex_expire: float = 300.0
     #: After how long a loan of a *Celery* worker goes back (seconds).
     visibility_timeout: float = 3600.0
+    #: How many loans one sweep puts back (none: all), and every how many seconds, times the
+    #: throttle, there is one.
+    unacked_restore_limit: int | None = None
+    unacked_restore_interval: float = 10.0
+    unacked_restore_throttle: int = 10
+    #: round_robin shares a fetch among all queues; with sorted (by name) and priority (as they
+    #: were subscribed) a queue is served when those before it are empty.
+    queue_order_strategy: str = ROUND_ROBIN
+    #: How often to look when nobody rings (seconds).
+    polling_interval: float | None = None
+    #: Where a message goes that no binding takes; without it such a message is dropped.
+    deadletter_queue: str | None = None
     #: How long one command may take (seconds).
     socket_timeout: float | None = 5.0
     socket_connect_timeout: float | None = None
     socket_keepalive: bool | None = None
     socket_keepalive_options: dict[int, int] | None = None
+    max_connections: int = 10
     #: How long the listening connection may be silent before it is probed (seconds; 0 never).
     health_check_interval: float = 25.0
     client_name: str | None = None
-    #: TLS settings for rediss://, as `broker_use_ssl` gives them.
+    #: TLS settings for rediss:// and sentinel://, as `broker_use_ssl` gives them.
     ssl: dict[str, Any] | None = None
+    ack_emulation: bool = True
+    body_encoding: str | None = "base64"
+    #: sentinel:// only: which master; how many other sentinels one must know to be believed; how
+    #: to log in at the sentinels themselves; and to speak also with kombu before 5.4.
+    master_name: str | None = None
+    min_other_sentinels: int = 0
+    sentinel_kwargs: dict[str, Any] | None = None
+    sentinel_fanout_compat: bool = False
 
     def channel_prefix(self, db: int) -> str:
         """Return what the names of pub/sub channels begin with."""
+        return self.raw_channel_prefix.replace("{db}", str(db))
+
+    @property
+    def raw_channel_prefix(self) -> str:
+        """What channels begin with before the database is filled in."""
         if isinstance(self.fanout_prefix, str):
-            return self.fanout_prefix.replace("{db}", str(db))
-        return f"/{db}." if self.fanout_prefix else ""
+            return self.fanout_prefix
+        return "/{db}." if self.fanout_prefix else ""
 
 
 def read_options(given: Mapping[str, Any]) -> Options:
@@ -75,126 +114,64 @@ def read_options(given: Mapping[str, Any]) -> Options:
             reason = str(exc).partition(" - at")[0].lower()
             raise ImproperlyConfigured(f"broker_transport_options: {name}: {reason}") from exc
     options = msgspec.convert(chosen, Options)
-    if 0 not in options.priority_steps or not options.sep:
-        raise ImproperlyConfigured(
-            "broker_transport_options: priority_steps must hold 0, and sep must not be empty"
-        )
+    for wrong, reason in _faults(options):
+        if wrong:
+            raise ImproperlyConfigured(f"broker_transport_options: {reason}")
     return options
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the server is and who we are there; `shown` holds no password."""
-
-    shown: str
-    db: int = 0
-    host: str | None = None
-    port: int = 6379
-    path: str | None = None
-    username: str | None = None
-    password: str | None = None
-    tls: bool = False
-    tls_options: dict[str, Any] = {}
-
-
-def _user(name: str | None, password: str | None) -> str:
-    if name is None and password is None:
-        return ""
-    return f"{name or ''}{':********' if password is not None else ''}@"
-
-
-def read_url(url: str) -> Address:
-    """Return the address in a redis://, rediss:// or redis+socket:// URL.
-
-    Raises ImproperlyConfigured; the message never shows the password.
-    """
-    scheme = url.partition("://")[0].lower()
-    if scheme == "sentinel":
-        raise ImproperlyConfigured(
-            "sentinel:// is not supported by this version yet: name the master as redis://host:port"
-        )
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 6379
-    except ValueError:
-        # What Python says quotes a part of the URL, which may be one of the password.
-        raise ImproperlyConfigured(
-            f"the {scheme}:// broker URL cannot be read: the port must be a number, and / # ? @ in"
-            " a password be written as %2F %23 %3F %40"
-        ) from None
-    query = dict(parse_qsl(parts.query))
-    username = unquote(parts.username) if parts.username else query.pop("username", "") or None
-    password = unquote(parts.password) if parts.password else query.pop("password", "") or None
-    if scheme == "redis+socket":
-        path = unquote((parts.hostname or "") + parts.path)
-        db = _database(query.pop("virtual_host", "") or query.pop("db", "") or "0")
-        _nothing_left(query, ())
-        shown = f"redis+socket://{path} db {db}"
-        return Address(shown=shown, db=db, path=path, username=username, password=password)
-    db = _database(query.pop("db", "") or parts.path.strip("/") or "0")
-    host = parts.hostname or "localhost"
-    shown_host = f"[{host}]" if ":" in host else host
-    tls = scheme == "rediss"
-    tls_options = _tls_options(query) if tls else {}
-    _nothing_left(query, TLS_OPTIONS if tls else ())
-    return Address(
-        shown=f"{scheme}://{_user(username, password)}{shown_host}:{port}/{db}",
-        db=db,
-        host=host,
-        port=port,
-        username=username,
-        password=password,
-        tls=tls,
-        tls_options=tls_options,
-    )
+def _faults(options: Options) -> list[tuple[bool, str]]:
+    """Return pairs of whether something is wrong, and what."""
+    prefix = options.fanout_prefix
+    return [
+        (
+            0 not in options.priority_steps or not options.sep,
+            "priority_steps must hold 0, and sep must not be empty",
+        ),
+        (
+            options.queue_order_strategy not in (ROUND_ROBIN, SORTED, PRIORITY),
+            "queue_order_strategy must be round_robin, sorted or priority, got "
+            f"{options.queue_order_strategy!r}",
+        ),
+        (
+            not options.ack_emulation,
+            "ack_emulation cannot be off: a message would be lost with the worker that took it;"
+            " leave it out, and set task_acks_late = False for tasks that must not run twice",
+        ),
+        (
+            options.body_encoding != "base64",
+            f"body_encoding must be base64, got {options.body_encoding!r}: bodies are written so,"
+            " and both ways are read",
+        ),
+        (
+            options.max_connections < CONNECTIONS,
+            f"max_connections must be {CONNECTIONS} or more: one for commands, one that listens",
+        ),
+        (
+            # kombu takes everything up to the first dot for the prefix when it reads a channel.
+            isinstance(prefix, str) and re.fullmatch(r"/[^.]*\.", prefix) is None,
+            f"fanout_prefix must begin with / and end with its only dot, got {prefix!r}: else"
+            " Celery cannot tell the exchange from the channel",
+        ),
+        (
+            min(options.unacked_restore_interval, options.unacked_restore_throttle) < 0
+            or options.visibility_timeout <= 0,
+            "visibility_timeout must be above 0, unacked_restore_interval and"
+            " unacked_restore_throttle 0 or more",
+        ),
+    ]
 
 
-def _database(text: str) -> int:
-    if not text.strip("/").isdigit():
-        raise ImproperlyConfigured(
-            f"a Redis database is a number, got {text!r}: write redis://host:6379/0"
-        )
-    return int(text.strip("/"))
-
-
-TLS_OPTIONS = (
-    "ssl_cert_reqs ssl_ca_certs ssl_ca_path ssl_certfile ssl_keyfile ssl_password "
-    "ssl_check_hostname"
-).split()
-
-
-def _tls_options(query: dict[str, str]) -> dict[str, Any]:
-    """Take the ssl_* settings out of a query."""
-    return {name: query.pop(name) for name in TLS_OPTIONS if name in query}
-
-
-def clean_tls(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return TLS settings as redis-py wants them.
-
-    `ssl_cert_reqs` may be Celery's CERT_NONE, redis-py's none, or a constant of module ssl.
-    """
-    cleaned = dict(settings)
-    unknown = sorted(set(cleaned) - set(TLS_OPTIONS))
-    if unknown:
-        raise ImproperlyConfigured(
-            f"unknown TLS option {unknown[0]!r}: choose from {', '.join(TLS_OPTIONS)}"
-        )
-    needed = cleaned.get("ssl_cert_reqs")
-    if isinstance(needed, str):
-        word = needed.upper().removeprefix("CERT_").lower()
-        if word not in ("none", "optional", "required"):
-            raise ImproperlyConfigured(
-                f"ssl_cert_reqs must be none, optional or required, got {needed!r}"
-            )
-        cleaned["ssl_cert_reqs"] = word
-    check = cleaned.get("ssl_check_hostname")
-    if isinstance(check, str):
-        cleaned["ssl_check_hostname"] = check.lower() not in ("0", "false", "no", "")
-    if str(cleaned.get("ssl_cert_reqs")) in ("none", "VerifyMode.CERT_NONE", "0"):
-        cleaned.setdefault("ssl_check_hostname", False)
-    return cleaned
-
-
-def _nothing_left(query: Mapping[str, str], known: Any) -> None:
-    for name in query:
-        hint = f"choose from {', '.join(known)}" if known else "use broker_transport_options"
-        raise ImproperlyConfigured(f"unknown option {name!r} in the broker URL: {hint}")
+def idle_options(given: Mapping[str, Any], scheme: str) -> dict[str, str]:
+    """Return those of the given options that change nothing at such a URL, and why."""
+    idle = {name: WITHOUT_EFFECT[name] for name in given if name in WITHOUT_EFFECT}
+    sentinel = ("master_name", "min_other_sentinels", "sentinel_kwargs", "sentinel_fanout_compat")
+    tcp = ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_options")
+    for names, used, kind in (
+        (sentinel, scheme == "sentinel", "sentinel://"),
+        (tcp, scheme != "redis+socket", "TCP connections"),
+        (("ssl",), scheme in ("rediss", "sentinel"), "rediss:// and sentinel://"),
+    ):
+        if not used:
+            idle |= {name: f"it is for {kind}" for name in names if name in given}
+    return idle

@@ -26,10 +26,9 @@ logger = logging.getLogger(__name__)
 
 #: Loans given back in one step; bounds how long the server does nothing else.
 CHUNK = 200
-#: How often leftovers of Celery workers are looked for (seconds); kombu looks as often.
-SWEEP_EVERY = 100.0
-#: How long the sweep may hold its lock (milliseconds); kombu's unacked_mutex_expire.
-MUTEX_MS = 300_000
+#: Leftovers of Celery workers put back in one go, so that the caller does not stand still; where
+#: there are more, the next ones follow after so many seconds.
+SWEEP_STEP, STEP_PAUSE = 1000, 1.0
 
 
 class _Headers(msgspec.Struct):
@@ -201,7 +200,10 @@ class Recovery:
         now = time.monotonic()
         if now < self._next_sweep:
             return
-        self._next_sweep = now + SWEEP_EVERY
+        options = self._keys.options
+        # kombu's two settings; a throttle of 0 means each time there.
+        throttle = max(1, options.unacked_restore_throttle)
+        self._next_sweep = now + options.unacked_restore_interval * throttle
         self.sweep()
 
     def sweep(self) -> int:
@@ -210,16 +212,13 @@ class Recovery:
         Such loans are a dead Celery worker's; the lock is Celery's own, so only one process of
         either kind sweeps at a time.
         """
-        token = uuid4().hex
-        mutex = self._keys.unacked_mutex
-        if self._line.ask(b"SET", mutex, token, b"NX", b"PX", MUTEX_MS) is None:
+        token, options = uuid4().hex, self._keys.options
+        mutex, hold_ms = self._keys.unacked_mutex, int(options.unacked_mutex_expire * 1000)
+        if self._line.ask(b"SET", mutex, token, b"NX", b"PX", max(1, hold_ms)) is None:
             return 0
         try:
             seconds, _ = self._line.ask(b"TIME")
-            limit = int(seconds) - self._keys.options.visibility_timeout
-            index = self._keys.unacked_index
-            old = self._line.ask(b"ZRANGEBYSCORE", index, b"-inf", limit, b"LIMIT", 0, 1000)
-            restored = sum(self._restore(tag, limit) for tag in old)
+            restored = self._sweep_until(int(seconds) - options.visibility_timeout)
         finally:
             if self._line.alive:
                 self._line.run(scripts.UNLOCK, [mutex], [token])
@@ -228,6 +227,17 @@ class Recovery:
                 "put back %d messages that a Celery worker took and never acknowledged", restored
             )
         return restored
+
+    def _sweep_until(self, limit: float) -> int:
+        """Restore what was taken before `limit`, the newest of it first and so served last."""
+        most = min(self._keys.options.unacked_restore_limit or SWEEP_STEP, SWEEP_STEP)
+        old = self._line.ask(
+            b"ZRANGE", self._keys.unacked_index, limit, b"-inf", b"BYSCORE", b"REV",
+            b"LIMIT", 0, most,
+        )  # fmt: skip
+        if len(old) == SWEEP_STEP:
+            self._next_sweep = time.monotonic() + STEP_PAUSE
+        return sum(self._restore(tag, limit) for tag in old)
 
     def _restore(self, tag: bytes, limit: float) -> int:
         keys = self._keys
@@ -238,6 +248,12 @@ class Recovery:
                 targets = self._targets(entry)
             except DecodeError as exc:
                 logger.warning("unacked message %r cannot be put back: %s", tag, exc)
+            else:
+                if not targets:
+                    logger.warning(
+                        "unacked message %r stays in %s: no binding takes it any more",
+                        tag.decode("utf-8", "replace"), keys.unacked.decode("utf-8", "replace"),
+                    )  # fmt: skip
         return int(
             self._line.run(
                 scripts.RESTORE,

@@ -1,13 +1,14 @@
 """Which lists and channels a message goes to: exchanges, bindings, and queues that expire.
 
-Redis does not know the type of an exchange: each process knows those it declared, and takes any
-other for a direct one, as Celery does.
+Redis does not know the type of an exchange: each process knows those it declared.  Celery takes
+any other for a direct one, and drops what it sends to an undeclared topic exchange; here the
+bindings themselves tell.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..errors import BrokerError
 from ..wire.message import Publication
@@ -34,6 +35,7 @@ class Routing:
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._types: dict[str, str] = {}
+        #: queues whose binding ends unless it is repeated: with x-expires, and broadcast ones
         self._expiring: dict[str, Queue] = {}
         self._refreshed: dict[str, float] = {}
         self._swept = 0.0
@@ -41,13 +43,19 @@ class Routing:
     # --- declaring --------------------------------------------------------------------------
 
     def declare(self, line: Line, queue: Queue) -> None:
-        """Bind a queue to its exchange, for good or for as long as somebody repeats it."""
+        """Bind a queue to its exchange, for good or for as long as somebody repeats it.
+
+        A broadcast queue (kombu's Broadcast) belongs to the process that consumes it, so others,
+        who only send, leave no trace.
+        """
         exchange, keys = queue.exchange, self._keys
         if exchange.name:
             self._types[exchange.name] = exchange.type
+        if is_broadcast(queue) and queue.name not in self._expiring:
+            return
         commands = []
         member = keys.member(exchange.type, queue.routing_key, queue.name)
-        if queue.expires is None:
+        if queue.expires is None and not is_broadcast(queue):
             self._expiring.pop(queue.name, None)
             commands.append(command(b"SADD", keys.queues, queue.name))
             if exchange.name:
@@ -65,6 +73,18 @@ class Routing:
                 [member, exchange.name, self._lifetime_ms(queue)],
             )
         self._refreshed[queue.name] = time.monotonic()
+
+    def declare_consumed(self, line: Line, queue: Queue) -> None:
+        """Declare a queue that this process takes from."""
+        if is_broadcast(queue):
+            self._expiring[queue.name] = queue
+        self.declare(line, queue)
+
+    def end_broadcast(self, line: Line, queue: str) -> None:
+        """Unbind a queue if it is a broadcast one of this process: it takes from it no more."""
+        found = self._expiring.get(queue)
+        if found is not None and is_broadcast(found):
+            self.unbind(line, queue)
 
     def declare_fanout(self, exchange: str) -> None:
         """Note that this exchange's messages go by pub/sub."""
@@ -160,7 +180,12 @@ class Routing:
         if not exchange:
             return [routing_key]
         members = line.ask(b"SMEMBERS", self._keys.binding(exchange))
-        return self._keys.routed(members, self._types.get(exchange, "direct"), routing_key)
+        return self._routed(members, exchange, routing_key)
+
+    def _routed(self, members: Iterable[bytes], exchange: str, routing_key: str) -> list[str]:
+        found = self._keys.routed(members, self.type_of(exchange), routing_key)
+        unrouted = self._keys.options.deadletter_queue
+        return found or ([unrouted] if unrouted else [])
 
     def targets(
         self, line: Line, publications: Sequence[Publication]
@@ -169,17 +194,16 @@ class Routing:
         targets = []
         tables = self._tables(line, publications)
         for one in publications:
-            kind = self._types.get(one.exchange, "direct")
             if not one.exchange:
                 if not one.routing_key:
                     raise BrokerError("a message without exchange needs a queue as routing key")
                 key = self._keys.list_of(one.routing_key, one.priority)
                 targets.append((b"LPUSH", key, one.envelope))
-            elif kind == "fanout":
-                channel = self._keys.channel(one.exchange, one.routing_key)
-                targets.append((b"PUBLISH", channel, one.envelope))
+            elif self.type_of(one.exchange) == "fanout":
+                for channel in self._keys.channels(one.exchange, one.routing_key):
+                    targets.append((b"PUBLISH", channel, one.envelope))
             else:
-                for queue in self._keys.routed(tables[one.exchange], kind, one.routing_key):
+                for queue in self._routed(tables[one.exchange], one.exchange, one.routing_key):
                     key = self._keys.list_of(queue, one.priority)
                     targets.append((b"LPUSH", key, one.envelope))
         return targets
@@ -218,6 +242,11 @@ class Routing:
             return []
         ages = [(key, self.expires_ms(self._keys.queue_of(key))) for key in sorted(lists)]
         return [command(b"PEXPIRE", key, age) for key, age in ages if age]
+
+
+def is_broadcast(queue: Queue) -> bool:
+    """Return whether a queue is one consumer's ear on a fanout exchange."""
+    return queue.auto_delete and queue.exchange.type == "fanout" and bool(queue.exchange.name)
 
 
 def is_private(name: str) -> bool:

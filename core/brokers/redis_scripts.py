@@ -78,8 +78,9 @@ end
 #: Take up to ARGV[1] messages from all lists; record the loans.
 #: KEYS unacked, unacked_index, owned, started, leases, due, due.messages, due.tasks, due.counts,
 #:      then the lists: first step of each queue, second step of each queue, ...
-#: ARGV limit, place of the queue to begin with, unique word, owner, lease, number of queues,
-#:      then for each queue: the end of its `unacked` entries, its x-expires in ms or 0.
+#: ARGV limit, place of the queue to begin with (-1: the first, and the next one only when it is
+#:      empty), unique word, owner, lease, number of queues, then for each queue: the end of its
+#:      `unacked` entries, its x-expires in ms or 0.
 #: Returns one text, for a reply of many parts costs the client more than the rest of the fetch:
 #:      a line of numbers (seconds until a held message is due or -1, then for each message place
 #:      of the queue, size of tag, size of envelope), a newline, and tags and envelopes end to end.
@@ -89,7 +90,8 @@ FETCH = Script(
     + _UNPARK
     + """
 local limit, first, word = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local queues = tonumber(ARGV[6])
+local queues, strict = tonumber(ARGV[6]), first < 0
+if strict then first = 0 end
 -- A table of the wrong type must show before anything is popped; and a write that needs no memory
 -- comes first, for after it a full server lets a script go on.
 redis.call('HDEL', KEYS[1], '')
@@ -104,7 +106,7 @@ for base = 10, #KEYS, queues do
   for i = 0, queues - 1 do open[#open + 1] = (first + i) % queues end
   while left > 0 and #open > 0 do
     -- equal shares; what one queue does not use is shared again
-    local share, still = math.max(1, math.floor(left / #open)), {}
+    local share, still = strict and left or math.max(1, math.floor(left / #open)), {}
     for _, place in ipairs(open) do
       if left == 0 then break end
       local want = math.min(share, left)
