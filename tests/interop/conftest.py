@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from ..support.products import Products
 from ..support.servers import RedisServer
+
+#: Databases 0 and 1 are the products'.
+_databases = itertools.cycle(range(2, 64))
 
 
 @pytest.fixture(scope="package")
@@ -16,6 +21,16 @@ def own_server() -> Iterator[RedisServer]:
     server = RedisServer().start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def lone_url(own_server: RedisServer) -> str:
+    """An empty database of that server, for one module's fleet."""
+    base = own_server.url.rpartition("/")[0]
+    url = f"{base}/{next(_databases)}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
 
 
 @pytest.fixture(scope="package")
