@@ -11,10 +11,8 @@ worker parks them.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -26,17 +24,16 @@ from . import redis_diagnosis as diagnosis
 from . import redis_inspection as inspection
 from . import redis_scripts as scripts
 from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
-from .redis_address import Address, clean_tls, read_url
+from .redis_address import clean_tls, read_url
 from .redis_bell import Bell
+from .redis_fanout import BroadcastQueues
 from .redis_greeting import check_server, facts, version
 from .redis_keys import Keys
 from .redis_line import Line, command, pack
 from .redis_options import ROUND_ROBIN, SORTED, idle_options, read_options
 from .redis_recovery import Recovery, history
 from .redis_routing import Routing
-from .redis_sentinel import check_options, find_master
-
-logger = logging.getLogger(__name__)
+from .redis_sentinel import Finder
 
 #: Lease of an owner that receives without having registered (seconds).
 UNREGISTERED_LEASE = 60.0
@@ -64,9 +61,8 @@ class RedisBroker(Broker):
         self._address = read_url(url)
         self._settings = read_options(self.options)
         clean_tls({**(self._settings.ssl or {}), **self._address.tls_options})
-        check_options(self._address, self._settings)
         self._in_turn = self._settings.queue_order_strategy == ROUND_ROBIN
-        self._master: Address | None = None
+        self._finder = Finder(self._address, self._settings)
         self._keys = Keys(self._settings, self._address.db)
         self._routing = Routing(self._keys)
         self._lease = UNREGISTERED_LEASE
@@ -85,8 +81,7 @@ class RedisBroker(Broker):
         self._lists: list[bytes] = []
         self._fetch_head = self._fetch_tail = b""
         self._turn = 0
-        self._fanout: dict[str, str] = {}
-        self._fanout_heard: deque[Heard] = deque()
+        self._fanout = BroadcastQueues()
         self._next_due: float | None = None
 
     # --- the line ---------------------------------------------------------------------------
@@ -95,7 +90,7 @@ class RedisBroker(Broker):
         if self._line is not None and self._pid == os.getpid() and self._usable():
             return
         self.close()
-        address = self._find(timeout)
+        address = self._finder.find(timeout)
         line = Line(address, self._settings, timeout, self._keys)
         try:
             check_server(line, self._keys, consumer=self.owner is not None)
@@ -106,19 +101,6 @@ class RedisBroker(Broker):
         self._line = line
         self._bell = Bell(line, self._keys, address, timeout)
         self._recovery = Recovery(line, self._keys, self._routing)
-
-    def _find(self, timeout: float) -> Address:
-        """Return where the server is; of sentinels, which one is the master now."""
-        if not self._address.sentinels:
-            return self._address
-        found, before = find_master(self._address, self._settings, timeout), self._master
-        if before is not None and (found.host, found.port) != (before.host, before.port):
-            logger.warning(
-                "the master %s is at %s:%d now, and no longer at %s:%d",
-                self._settings.master_name, found.host, found.port, before.host, before.port,
-            )  # fmt: skip
-        self._master = found
-        return found
 
     def idle_options(self) -> dict[str, str]:
         return idle_options(self.options, self.url.partition("://")[0].lower())
@@ -241,9 +223,7 @@ class RedisBroker(Broker):
         deliveries are nobody's loan: they cannot be lost, given back or parked.
         """
         self._routing.declare_consumed(self._ready(), queue)
-        if queue.exchange.type == "fanout" and queue.exchange.name:
-            self._fanout[queue.exchange.name] = queue.name
-            self._bell.listen(queue.exchange.name, "#", self._fanout_heard)
+        self._fanout.add(self._bell, queue)
         # Celery's senders do not know that an exchange is a fanout one, and push to the lists of
         # all queues bound to it: so there is a list to take from, too.
         if queue.name not in self._queues:
@@ -253,10 +233,8 @@ class RedisBroker(Broker):
             self._prepare_fetch()
 
     def unsubscribe(self, queue: str) -> None:
-        for exchange in [name for name, bound in self._fanout.items() if bound == queue]:
-            del self._fanout[exchange]
-            self._bell.stop_listening(self._fanout_heard, exchange)
-            self._routing.end_broadcast(self._ready(), queue)
+        self._fanout.remove(self._bell, queue)
+        self._routing.end_broadcast(self._ready(), queue)
         if queue in self._queues:
             self._queues.remove(queue)
             self._bell.forget(self._keys.lists(queue))
@@ -288,7 +266,7 @@ class RedisBroker(Broker):
         self._ready()
         bell = self._bell
         bell.pump()
-        deliveries = self._from_fanout(limit)
+        deliveries = self._fanout.take(limit)
         bell.answered()
         bell.settle()
         if self._queues and len(deliveries) < limit:
@@ -342,16 +320,6 @@ class RedisBroker(Broker):
             )
             at = middle + size
         self._turn = (place + 1) % len(self._queues) if deliveries else self._turn
-        return deliveries
-
-    def _from_fanout(self, limit: int) -> list[Delivery]:
-        deliveries: list[Delivery] = []
-        while self._fanout_heard and len(deliveries) < limit:
-            heard = self._fanout_heard.popleft()
-            queue = self._fanout.get(heard.exchange)
-            if queue is not None:
-                tag = f"fanout.{uuid4().hex}"
-                deliveries.append(Delivery(tag=tag, queue=queue, envelope=heard.envelope))
         return deliveries
 
     def ack(self, tags: Sequence[str], publications: Sequence[Publication] = ()) -> None:
@@ -474,7 +442,7 @@ class RedisBroker(Broker):
         owner = self._owner_needed("retire")
         self._recovery.give_back_all(owner, self._lease)
         self._held.clear()
-        for queue in list(self._fanout.values()):
+        for queue in self._fanout.names:
             self._routing.end_broadcast(self._ready(), queue)
         _, living = self._recovery.bury(owner, "own")
         if not living:

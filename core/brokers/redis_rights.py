@@ -15,8 +15,7 @@ from .redis_keys import Keys
 #: docs/redis.md names the same commands, and a test runs a broker with just these.
 _SENT = """
 ping|time|select 0|multi|exec|discard|evalsha 0 0|script load x
-client id|client tracking off|client caching yes|scan 0
-publish C x|psubscribe C|punsubscribe C|subscribe C
+client id|scan 0|publish C x|psubscribe C|punsubscribe C
 exists K|del K|pexpire K 1|pttl K|set K x|get K
 lpush K x|rpush K x|rpop K|lrem K 1 x|llen K|lrange K 0 0
 sadd K x|srem K x|smembers K|sismember K x
@@ -25,7 +24,9 @@ hincrby K x 1
 zadd K 1 x|zrem K x|zrange K 0 0|zrevrange K 0 0|zrangebyscore K 0 0|zrangebylex K [x [x
 zscore K x|zmscore K x|zcount K 0 0|zcard K
 """
-SENT = tuple(tuple(part.split()) for line in _SENT.strip().splitlines() for part in line.split("|"))
+SENT = tuple(tuple(p.split()) for line in _SENT.strip().splitlines() for p in line.split("|"))
+#: What tells of new messages at once; without it they are looked for ten times a second.
+BELL = (("client", "tracking", "off"), ("client", "caching", "yes"), ("subscribe", "C"))
 #: Opening and closing the probe; what else is asked goes between them.
 _FRAME = ("multi", "exec", "discard")
 #: Commands whose further arguments are all keys, and those that name channels.
@@ -40,13 +41,14 @@ Send = Callable[[Sequence[Sequence[bytes | str]]], list[Any]]
 def missing_rights(send: Send, keys: Keys, asked: Sequence[bytes] = ()) -> list[str]:
     """Return what ACL SETUSER must be told: `+command`, `~key`, `&channel`; empty if nothing.
 
-    `asked` is the command that was refused, for its own keys and channels.
+    `asked` is the command that was refused, for its own keys and channels; without it only what
+    nobody can do without is looked at.
     """
     own, channels = _named(asked)
     key, channel = keys.unacked, channels[0] if channels else keys.channel("celery.pidbox", "")
     commands: list[list[bytes | str]] = [
         [key if word == "K" else channel if word == "C" else word for word in sample]
-        for sample in SENT
+        for sample in (*SENT, *(BELL if asked else ()))
         if sample[0] not in _FRAME
     ]
     wanted = [keys.unacked, keys.unacked_index, keys.unacked_mutex, keys.leases, *own]

@@ -7,6 +7,7 @@ A sentinel is believed if it sees the master up and knows enough others
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from ..errors import BrokerConnectionError, BrokerError, ImproperlyConfigured
 from .redis_address import TLS_OPTIONS, Address, clean_tls
 from .redis_options import Options
 from .redis_refusals import reason
+
+logger = logging.getLogger(__name__)
 
 #: What `sentinel_kwargs` may hold: how to reach and how to log in at a sentinel.
 KNOWN = (
@@ -46,6 +49,28 @@ def check_options(address: Address, options: Options) -> None:
                 f" {', '.join(KNOWN)}"
             )
     _tls(options.sentinel_kwargs or {})
+
+
+class Finder:
+    """Finds the server of an address each time a line is opened, and tells when it has moved."""
+
+    def __init__(self, address: Address, options: Options) -> None:
+        check_options(address, options)
+        self._address, self._options = address, options
+        self._last: Address | None = None
+
+    def find(self, timeout: float) -> Address:
+        """Return the address as it is, or that of the master now if there are sentinels."""
+        if not self._address.sentinels:
+            return self._address
+        found, last = find_master(self._address, self._options, timeout), self._last
+        if last is not None and (found.host, found.port) != (last.host, last.port):
+            logger.warning(
+                "the master %s is at %s:%d now, and no longer at %s:%d",
+                self._options.master_name, found.host, found.port, last.host, last.port,
+            )  # fmt: skip
+        self._last = found
+        return found
 
 
 def _tls(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def test_a_prefix_names_everything(open_redis: Open, client: redis.Redis) -> Non
         ({}, b"/%d.ev/task.sent"),
         ({"fanout_patterns": False}, b"/%d.ev"),
         ({"fanout_prefix": False}, b"ev/task.sent"),
-        ({"fanout_prefix": "mine."}, b"mine.ev/task.sent"),
+        ({"fanout_prefix": "/mine-{db}."}, b"/mine-%d.ev/task.sent"),
     ],
 )
 def test_channels_are_named_as_the_options_say(

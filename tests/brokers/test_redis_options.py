@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.brokers.redis_keys import Keys
 from taskctl.core.brokers.redis_address import clean_tls, read_url
-from taskctl.core.brokers.redis_options import Options, read_options
+from taskctl.core.brokers.redis_options import Options, idle_options, read_options
 from taskctl.core.errors import BrokerConnectionError, BrokerError, ImproperlyConfigured
 from taskctl.core.wire.queues import direct_queue
 
@@ -60,7 +60,9 @@ def test_a_url_names_a_place(url: str, shown: str, expected: dict[str, Any]) -> 
         ("redis://:s3cret@h/zero", "a Redis database is a number, got 'zero'"),
         ("redis://:s3cret@h:port/0", "cannot be read"),
         ("redis://:s3cret@h/0?timeout=4", "unknown option 'timeout'"),
-        ("sentinel://:s3cret@h:26379/0", "not supported by this version yet"),
+        ("sentinel://:s3cret@h:26379/0", "set master_name in broker_transport_options"),
+        ("sentinel://:s3cret@h/0;sentinel://i/3", "database 3 after 0: write /3 after the first"),
+        ("sentinel://:s3cret@h/0;redis://i", "may hold sentinel:// URLs only"),
     ],
 )
 def test_a_wrong_url_is_explained_without_its_password(url: str, reason: str) -> None:
@@ -77,6 +79,13 @@ def test_a_wrong_url_is_explained_without_its_password(url: str, reason: str) ->
         ({"visibility_timeout": "long"}, "visibility_timeout: expected `float`, got `str`"),
         ({"priority_steps": [3, 6]}, "priority_steps must hold 0"),
         ({"sep": ""}, "sep must not be empty"),
+        ({"queue_order_strategy": "fair"}, "round_robin, sorted or priority, got 'fair'"),
+        ({"ack_emulation": False}, "ack_emulation cannot be off"),
+        ({"body_encoding": None}, "body_encoding must be base64, got None"),
+        ({"max_connections": 1}, "max_connections must be 2 or more"),
+        ({"fanout_prefix": "mine."}, "must begin with / and end with its only dot"),
+        ({"fanout_prefix": "/my.own."}, "must begin with / and end with its only dot"),
+        ({"unacked_restore_throttle": -1}, "unacked_restore_throttle 0 or more"),
         ({"ssl": {"cert": "x"}}, "unknown TLS option 'cert'"),
         ({"ssl": {"ssl_cert_reqs": "maybe"}}, "none, optional or required, got 'maybe'"),
     ],
@@ -87,9 +96,14 @@ def test_a_wrong_option_is_named(options: dict[str, Any], reason: str) -> None:
 
 
 def test_celery_options_without_a_meaning_here_may_stay() -> None:
-    options = read_options({"max_connections": 5, "retry_on_timeout": True, "sep": ":"})
+    given = {"max_retries": 5, "retry_on_timeout": True, "socket_keepalive": True, "sep": ":"}
 
-    assert options == Options(sep=":")
+    assert read_options(given) == Options(sep=":", socket_keepalive=True)
+    assert idle_options(given, "rediss").keys() == {"max_retries", "retry_on_timeout"}
+    assert idle_options({"ssl": {}, **given}, "redis+socket")["ssl"] == (
+        "it is for rediss:// and sentinel://"
+    )
+    assert "socket_keepalive" in RedisBroker("redis+socket:///r", options=given).idle_options()
 
 
 @pytest.mark.parametrize(
