@@ -222,7 +222,9 @@ class Settlement:
         if requeue and request.delivery.deliveries + 1 < self.max_deliveries:
             self._give_back_lost(request)
         else:
-            self._fail(request, TimeLimitExceeded(hard))
+            seconds = hard or 0.0  # told as it was given, like Celery: 30, not 30.0
+            seconds = int(seconds) if float(seconds).is_integer() else seconds
+            self._fail(request, TimeLimitExceeded(seconds))
 
     def _lost(self, request: Request, outcome: Outcome) -> None:
         if request.terminated is not None:
