@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,5 +19,10 @@ def standing(
 
 
 @pytest.mark.parametrize(("client", "row"), pytest_params())
-def test_cell(standing: Station, client: str, row: Case) -> None:
-    run_cell(standing, client, row)
+def test_cell(
+    standing: Station,
+    client: str,
+    row: Case,
+    record_property: Callable[[str, object], None],
+) -> None:
+    run_cell(standing, client, row, record_property)

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,26 +37,34 @@ class Station:
         for api in self.clients.values():
             api.start_ranks = self.start_ranks
 
-    def start(self, name: str, *options: str) -> None:
-        """Start a worker of this column's library and wait until it answers."""
+    def start(
+        self, name: str, *options: str, kind: str | None = None, await_answer: bool = True
+    ) -> None:
+        """Start a worker, by default of this column's library, and wait until it answers."""
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", self.worker, "-A", "tests.interop.matrix.project"),
-                    *("worker", "-n", f"{name}@matrix", "-l", "INFO", *options),
+                    *(sys.executable, "-m", kind or self.worker),
+                    *("-A", "tests.interop.matrix.project", "worker"),
+                    *("-n", f"{name}@matrix", "-l", "INFO", *options),
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
                 env={
                     **os.environ,
-                    "MATRIX_KIND": self.worker,
+                    "MATRIX_KIND": kind or self.worker,
                     "MATRIX_SETTINGS": json.dumps(self.settings),
                     "MATRIX_MARKS": str(self.folder / "marks"),
                     "C_FORCE_ROOT": "1",
                 },
                 start_new_session=True,
             )
+        if await_answer:
+            self.await_answer(name)
+
+    def await_answer(self, name: str) -> None:
+        """Wait until a worker answers a ping."""
         control = self.clients["celery"].app.control
         for _ in range(40):
             if control.ping([f"{name}@matrix"], timeout=1.0):
@@ -64,6 +72,23 @@ class Station:
             if self._processes[name].poll() is not None:
                 break
         raise AssertionError(f"{name} does not answer:\n{self.log(name)}")
+
+    def stop(self, name: str) -> int:
+        """Let a worker finish what it runs; return its exit code."""
+        process = self._processes.pop(name)
+        process.terminate()
+        return process.wait(timeout=60)
+
+    def keys(self) -> list[str]:
+        """Return the key of each mark that tasks have left."""
+        path = self.folder / "marks"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line)[0] for line in lines]
+
+    def ran(self) -> int:
+        """Return how many marks there are."""
+        path = self.folder / "marks"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
 
     def start_ranks(self) -> None:
         if "ranks" not in self._processes:
@@ -90,19 +115,23 @@ class Station:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def settings_for(broker: str, request: pytest.FixtureRequest, number: int) -> dict[str, Any]:
+    """Return the URLs of a broker and of a Redis database for results."""
+    redis: RedisServer = request.getfixturevalue("redis_server")
+    results = f"redis://127.0.0.1:{redis.port}/{number}"
+    if broker == "redis":
+        return {"broker_url": results, "result_backend": results}
+    rabbit: RabbitServer = request.getfixturevalue("rabbitmq_server")
+    return {"broker_url": rabbit.url, "result_backend": results}
+
+
 @contextlib.contextmanager
 def station(
     worker: str, broker: str, request: pytest.FixtureRequest, folder: Path
 ) -> Iterator[Station]:
     """Run one column's worker."""
-    redis: RedisServer = request.getfixturevalue("redis_server")
     number = 50 + LIBRARIES.index(worker)  # a database of its own for each column
-    results = f"redis://127.0.0.1:{redis.port}/{number}"
-    url = results
-    if broker == "rabbitmq":
-        rabbit: RabbitServer = request.getfixturevalue("rabbitmq_server")
-        url = rabbit.url
-    standing = Station(worker, broker, folder, {"broker_url": url, "result_backend": results})
+    standing = Station(worker, broker, folder, settings_for(broker, request, number))
     try:
         standing.start("main", "-c", "2", "-Q", "celery,video")
         yield standing
@@ -110,8 +139,11 @@ def station(
         standing.close()
 
 
-def run_cell(standing: Station, client: str, row: Case) -> None:
-    """Run one cell; show the worker's log when it fails."""
+def run_cell(
+    standing: Station, client: str, row: Case, record: Callable[[str, object], None]
+) -> None:
+    """Run one cell, and tell the table of it; show the worker's log when it fails."""
+    record("cell", [row.name, client, standing.worker, standing.broker])
     celery_alone = client == standing.worker == "celery"
     reason = row.beyond.get(standing.broker)
     if reason and not celery_alone:

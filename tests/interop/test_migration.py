@@ -1,0 +1,142 @@
+"""A fleet goes over from Celery to taskctl node by node and back, under load, and loses nothing."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from .matrix.cells import LIBRARIES, Station, settings_for
+
+NODES = 4
+
+
+@dataclass
+class Sent:
+    """What a producer expects: the result, its value, and which keys must have run."""
+
+    result: Any
+    value: Any
+    keys: list[str]
+
+
+class Producer(threading.Thread):
+    """Sends single tasks, chains, groups and chords in turn, by both libraries' clients."""
+
+    def __init__(self, station: Station, total: int) -> None:
+        super().__init__(name="producer")
+        self.station, self.total = station, total
+        self.sent: list[Sent] = []
+        self.tasks = 0
+        self.error: BaseException | None = None
+        self._keys = itertools.count()
+        self._shapes = random.Random(7)
+
+    def run(self) -> None:
+        try:
+            for number in itertools.count():
+                if self.tasks >= self.total:
+                    return
+                api = self.station.clients[LIBRARIES[number % 2]]
+                self._send(api)
+                while self.tasks - self.station.ran() > 600:  # the work lasts through all changes
+                    time.sleep(0.02)
+        except BaseException as exc:
+            self.error = exc
+
+    def _take(self, count: int) -> list[str]:
+        self.tasks += count
+        return [f"k{next(self._keys)}" for _ in range(count)]
+
+    def _send(self, api: Any) -> None:
+        shape = self._shapes.choices(["single", "chain", "group", "chord"], [70, 10, 10, 10])[0]
+        if shape == "single":
+            (key,) = keys = self._take(1)
+            self.sent.append(Sent(api.note.delay(key, key), key, keys))
+        elif shape == "chain":
+            one, two, three = keys = self._take(3)
+            result = api.chain(api.note.s(one, one), api.note.s(two), api.note.s(three))()
+            self.sent.append(Sent(result, one, keys))
+        elif shape == "group":
+            keys = self._take(4)
+            result = api.group(api.note.s(n, key) for n, key in enumerate(keys))()
+            self.sent.append(Sent(result, [0, 1, 2, 3], keys))
+        else:
+            keys = self._take(5)
+            header = [api.note.s(n, key) for n, key in enumerate(keys[:4])]
+            result = api.chord(header, api.note_total.s(keys[4]))()
+            self.sent.append(Sent(result, 6, keys))
+
+
+def migrate(station: Station, share: Callable[[float], None]) -> None:
+    """Replace each node by one of ours, then each of those by one of Celery's."""
+    steps = 2 * NODES
+    for number in range(steps):
+        share((number + 1) / (steps + 1))
+        old, new = ("celery", "taskctl") if number < NODES else ("taskctl", "celery")
+        node = number % NODES
+        station.start(f"{new}{node}.{number}", "-c", "1", kind=new)
+        name = f"{old}{node}.{number - NODES}" if number >= NODES else f"celery{node}"
+        assert station.stop(name) == 0, station.log(name)
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def fleet(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Station]:
+    folder = tmp_path_factory.mktemp("migration")
+    settings = settings_for(request.param, request, 48)
+    station = Station("celery", request.param, folder, settings)
+    try:
+        for node in range(NODES):
+            station.start(f"celery{node}", "-c", "1", await_answer=False)
+        for node in range(NODES):
+            station.await_answer(f"celery{node}")
+        yield station
+    finally:
+        station.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(station: Station, total: int) -> None:
+    producer = Producer(station, total)
+    producer.start()
+
+    def share(part: float) -> None:
+        while station.ran() < part * total:
+            assert producer.error is None, producer.error
+            assert station.alive(), "a node has ended by itself"
+            time.sleep(0.05)
+
+    migrate(station, share)
+    producer.join()
+    assert producer.error is None, producer.error
+
+    wrong = [one for one in producer.sent if one.result.get(timeout=60) != one.value]
+    runs = Counter(station.keys())
+    keys = [key for one in producer.sent for key in one.keys]
+    lost = [key for key in keys if not runs[key]]
+    again = {key: times for key, times in runs.items() if times > 1}
+    print(
+        f"{station.broker}: {len(keys)} tasks in {len(producer.sent)} calls, {2 * NODES} nodes "
+        f"replaced: {len(lost)} lost, {len(again)} run twice, {len(wrong)} wrong results"
+    )
+    assert not lost and not wrong
+    assert len(again) == 0, again
+
+
+def test_a_fleet_goes_over_and_back_node_by_node(fleet: Station) -> None:
+    run(fleet, 1_500)
+
+
+@pytest.mark.soak
+def test_twenty_thousand_tasks_while_a_fleet_goes_over_and_back(fleet: Station) -> None:
+    run(fleet, 20_000)
