@@ -15,7 +15,7 @@ from ..errors import DecodeError, InvalidTaskError, TaskctlError
 from . import codecs, foreign
 from .message import decode_envelope, unpack_body
 from .saferepr import saferepr
-from .task_headers import TaskHeaders, TaskMessage
+from .task_headers import TaskHeaders, TaskMessage, refuse_oddities
 
 _PICKLE = "application/x-python-serialize"
 
@@ -84,7 +84,7 @@ def _fields(body: dict[Any, Any]) -> dict[str, Any]:
 
 def _headers(fields: dict[str, Any]) -> TaskHeaders:
     try:
-        return msgspec.convert(fields, TaskHeaders)
+        return refuse_oddities(msgspec.convert(fields, TaskHeaders))
     except msgspec.MsgspecError as exc:
         raise DecodeError(f"task message: {exc}") from exc
 

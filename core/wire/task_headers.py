@@ -5,9 +5,12 @@ Source: Celery 5.7 `celery.app.amqp.as_task_v2`, as observed on the wire.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Annotated, Any
 
 import msgspec
+
+from ..errors import DecodeError
 
 #: Headers protocol 2 knows; every other one is the user's own.
 KNOWN_HEADERS = frozenset(
@@ -17,6 +20,11 @@ KNOWN_HEADERS = frozenset(
 )
 #: Headers RabbitMQ adds when it dead-letters; they must not travel on with a retry.
 BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
+
+
+#: A count as others write it too: what no 64 bits hold is a mistake.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class TaskHeaders(msgspec.Struct, kw_only=True):
@@ -29,16 +37,16 @@ class TaskHeaders(msgspec.Struct, kw_only=True):
     eta: str | None = None
     expires: str | None = None
     group: str | None = None
-    group_index: int | None = None
-    retries: int | None = 0
-    timelimit: list[float | None] | None = None
+    group_index: _Count | None = None
+    retries: _Count | None = 0
+    timelimit: list[_Seconds | None] | None = None
     root_id: str | None = None
     parent_id: str | None = None
     argsrepr: str | None = None
     kwargsrepr: str | None = None
     origin: str | None = None
     ignore_result: bool | None = None
-    replaced_task_nesting: int | None = 0
+    replaced_task_nesting: _Count | None = 0
     stamped_headers: list[str] | None = None
     stamps: dict[str, Any] | None = None
     compression: str | None = None
@@ -49,6 +57,26 @@ class TaskHeaders(msgspec.Struct, kw_only=True):
         hard = pair[0] if len(pair) > 0 else None
         soft = pair[1] if len(pair) > 1 else None
         return hard, soft
+
+
+#: Headers that become keys, file names and lines of logs.
+_NAMES = ("task", "id", "shadow", "group", "root_id", "parent_id")
+
+
+def refuse_oddities(headers: TaskHeaders) -> TaskHeaders:
+    """Return headers that Python's json has read, which takes more than is any good.
+
+    Raises DecodeError for limits that are no number, and names that no encoding can write.
+    """
+    for limit in headers.timelimit or ():
+        if limit is not None and not math.isfinite(limit):
+            raise DecodeError(f"task message: {limit} in `$.timelimit` is no number of seconds")
+    for name in _NAMES:
+        try:
+            (getattr(headers, name) or "").encode("utf-8")
+        except UnicodeEncodeError as exc:
+            raise DecodeError(f"task message: `$.{name}` is no text: {exc.reason}") from exc
+    return headers
 
 
 class DeliveryInfo(msgspec.Struct, kw_only=True, frozen=True):

@@ -21,6 +21,7 @@ from .task_headers import (
     TaskMessage,
     TaskProperties,
     custom_headers,
+    refuse_oddities,
 )
 
 __all__ = [
@@ -68,7 +69,7 @@ def _second_look(envelope: bytes, cause: Exception) -> TaskMessage:
     parts = _decode_leniently(envelope)
     try:
         return TaskMessage(
-            headers=msgspec.convert(parts.headers, TaskHeaders),
+            headers=refuse_oddities(msgspec.convert(parts.headers, TaskHeaders)),
             properties=msgspec.convert(parts.properties, TaskProperties),
             content_type=parts.content_type,
             content_encoding=parts.content_encoding,

@@ -204,13 +204,14 @@ class Admission:
         task_received.send(sender=self.app, request=request)
 
     def _malformed(self, delivery: Delivery, exc: Exception) -> None:
+        reason = " ".join(str(exc).split())
         log.error(
             "message on queue %r cannot be read: %s; moved to the dead-letter queue",
             delivery.queue,
-            exc,
+            reason,
         )
         task_rejected.send(sender=self.app, message=delivery, exc=exc)
-        self.settlement.bury(delivery, deadletters.MALFORMED, str(exc))
+        self.settlement.bury(delivery, deadletters.MALFORMED, reason)
 
     def _unregistered(self, delivery: Delivery, message: TaskMessage, name: str) -> None:
         exc = NotRegistered(name)
