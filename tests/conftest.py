@@ -8,13 +8,22 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
+from pymemcache.client.base import Client
 
+from .support.databases import (
+    MemcachedServer,
+    MongoStandIn,
+    PostgresServer,
+    postgres_programs,
+)
 from .support.servers import RabbitServer, RedisServer, rabbitmq_program
 
 #: Databases 60 to 63 belong to servers and nodes that stand for a whole module.
 _databases = itertools.cycle(range(60))
+_mongo_databases = itertools.count()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,3 +70,66 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis.Redis.from_url(url) as client:
         client.flushdb()
     return url
+
+
+def _absent(what: str) -> None:
+    """Skip on a laptop, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is not installed")
+    pytest.skip(f"{what} is not installed")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One real PostgreSQL for the whole run; absent, it skips on a laptop and fails in CI."""
+    if postgres_programs() is None:
+        _absent("PostgreSQL")
+    server = PostgresServer()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of an empty database of that server, as SQLAlchemy takes it."""
+    with psycopg.connect(postgres_server.url.replace("+psycopg", "")) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return postgres_server.url
+
+
+@pytest.fixture(scope="session")
+def memcached_server() -> Iterator[MemcachedServer]:
+    """One real memcached for the whole run; absent, it skips on a laptop and fails in CI."""
+    if shutil.which("memcached") is None:
+        _absent("memcached")
+    server = MemcachedServer()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def memcached_url(memcached_server: MemcachedServer) -> str:
+    """The URL of that server, emptied."""
+    Client(("127.0.0.1", memcached_server.port)).flush_all(noreply=False)
+    return memcached_server.url
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[MongoStandIn]:
+    """One server for the whole run that speaks MongoDB's protocol, and is not MongoDB."""
+    server = MongoStandIn()
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def mongo_url(mongo_server: MongoStandIn) -> str:
+    """The URL of an empty database of that server."""
+    return f"{mongo_server.url}results{next(_mongo_databases)}"

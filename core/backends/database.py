@@ -25,6 +25,11 @@ from .polling import PollingBackend, logger
 
 #: Ids per SELECT; SQL Server allows 2,100 parameters, older SQLite 999.
 _IDS_PER_QUERY = 500
+#: Dialect -> its INSERT that can do something else about a row that is there.
+UPSERTS: dict[str, Callable[[Any], Any]] = {
+    "postgresql": postgresql.insert,
+    "sqlite": sqlite.insert,
+}
 #: What rows of result_extended hold as text, and what encoded.
 _TEXTS, _ENCODED = ("name", "worker", "queue"), ("args", "kwargs")
 
@@ -103,9 +108,7 @@ class DatabaseBackend(PollingBackend):
 
     def _upsert(self, connection: sa.Connection, values: list[dict[str, Any]]) -> None:
         """Write rows in one step each, never over a SUCCESS."""
-        makers: dict[str, Callable[[Any], Any]]
-        makers = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-        make = makers.get(self._engine.dialect.name)
+        make = UPSERTS.get(self._engine.dialect.name)
         if make is None:
             for row in values:
                 self._update_or_insert(connection, row)
@@ -149,13 +152,10 @@ class DatabaseBackend(PollingBackend):
 
     def _row(self, item: StoredMeta) -> dict[str, Any] | None:
         """Return the columns of a meta; None for what no row can hold."""
-        if len(item.task_id) > NAME_LENGTH and self._engine.dialect.name != "sqlite":
-            logger.error(
-                "%s cannot keep the result of task %s: its id is longer than %d characters",
-                self.where,
-                item.task_id,
-                NAME_LENGTH,
-            )
+        too_long = len(item.task_id) > NAME_LENGTH and self._engine.dialect.name != "sqlite"
+        if too_long or _text(item.task_id) != item.task_id:
+            text = "%s cannot keep the result of task %r: the column of its id holds %d characters"
+            logger.error(text, self.where, item.task_id, NAME_LENGTH)
             return None
         fields, serializer = rows.take_apart(item.meta)
         done = rows.done_at(fields)
@@ -188,7 +188,7 @@ class DatabaseBackend(PollingBackend):
         metas: dict[str, bytes] = {}
         if not task_ids:
             return metas
-        wanted = list(dict.fromkeys(task_ids))
+        wanted = [id for id in dict.fromkeys(task_ids) if _text(id) == id]
         columns = [c for c in self.tables.task.columns if c.name in self._columns()]
         query = sa.select(*columns)
         for start in range(0, len(wanted), _IDS_PER_QUERY):
