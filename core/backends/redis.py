@@ -17,7 +17,8 @@ from hashlib import sha1
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ..errors import BackendError
 from ..redact import mask_url
@@ -25,16 +26,8 @@ from ..wire.outcome import StoredMeta
 from ..wire.result_meta import says_success
 from .base import is_news
 from .redis_chords import RedisChords, ScriptMissing
-from .redis_lines import (
-    LOST,
-    PING_AFTER,
-    TIMEOUT,
-    Connection,
-    Ear,
-    connector,
-    may_pass,
-    read_answer,
-)
+from .redis_lines import LOST, Ear, NoRoomToListen, Pool, may_pass, read_answer
+from .redis_places import Connection, read_place
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +78,10 @@ _STORE_SHA = sha1(_STORE_SCRIPT.encode()).hexdigest()
 
 #: Metas, and bytes of metas, per run of the script: it holds up the server for about 1 ms.
 _SCRIPT_ITEMS, _SCRIPT_BYTES = 200, 1 << 20
+#: Ids per MGET and DEL.
+_IDS_PER_COMMAND = 500
+#: Bytes that a string of Redis may have (redis.io/docs, data types; Celery 5.7 refuses more too).
+_LARGEST = 512 << 20
 #: Seconds a look at what is stored may take, however soon the wait is to end.
 _GRACE = 1.0
 #: Seconds between two tries of a wait whose connection is lost: (first, longest).
@@ -92,11 +89,15 @@ _RETRIES = (0.05, 1.0)
 
 
 class RedisBackend(RedisChords):
-    """Results in one Redis database; `redis://`, `rediss://`, `redis+socket:///path?db=1`.
+    """Results in one Redis database; `redis://`, `rediss://`, `redis+socket:///path?db=1`, or
+    `sentinel://host:port/db;sentinel://...` with `master_name` among the options.
 
     Connections are made as threads need them: one for each command under way, and one for each
     thread that waits.  After a fork, new ones are made.
     """
+
+    compresses = True
+    max_bytes = _LARGEST
 
     def __init__(self, url: str, **settings: Any) -> None:
         super().__init__(url, **settings)
@@ -105,12 +106,12 @@ class RedisBackend(RedisChords):
             prefix += "_"
         self._task_prefix = (prefix + TASK_PREFIX).encode()
         self._group_prefix = (prefix + GROUP_PREFIX).encode()
-        self._connect = connector(url, self.options)
+        self._place = read_place(url, self.options)
         self._reset()
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._idle: list[Connection] = []
+        self._pool = Pool(self._place.connect, self._place.max_connections)
         self._ears: weakref.WeakSet[Ear] = weakref.WeakSet()
         self._of_thread = threading.local()
 
@@ -118,14 +119,19 @@ class RedisBackend(RedisChords):
         self._ask([("PING",)])
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().disconnect()
+        self._pool.close()
         for ear in list(self._ears):
             ear.close()
 
     # --- metas ------------------------------------------------------------------------------
 
     def store(self, batch: Sequence[StoredMeta]) -> None:
+        for item in batch:
+            if len(item.meta) > self.max_bytes:
+                raise BackendError(
+                    f"the result of task {item.task_id} takes {len(item.meta)} bytes, and Redis"
+                    f" keeps at most {self.max_bytes}"
+                )
         items = [(self._task_key(item.task_id), item.meta, self._ttl(item.state)) for item in batch]
         compressed = set(self._run_store(items, force=False)) if items else set()
         if compressed:
@@ -149,10 +155,16 @@ class RedisBackend(RedisChords):
         return [key for answer in answers for key in answer]
 
     def load(self, task_ids: Sequence[str]) -> dict[str, bytes]:
-        if not task_ids:
-            return {}
-        metas = self._ask([("MGET", *map(self._task_key, task_ids))])[0]
-        return {id: meta for id, meta in zip(task_ids, metas, strict=True) if meta is not None}
+        found = {}
+        for start in range(0, len(task_ids), _IDS_PER_COMMAND):
+            some = task_ids[start : start + _IDS_PER_COMMAND]
+            metas = self._mget([self._task_key(task_id) for task_id in some])
+            found.update({i: meta for i, meta in zip(some, metas, strict=True) if meta is not None})
+        return found
+
+    def _mget(self, keys: Sequence[bytes], deadline: float | None = None) -> list[bytes | None]:
+        metas: list[bytes | None] = self._ask([("MGET", *keys)], deadline)[0]
+        return metas
 
     def forsake(self, task_ids: Iterable[str]) -> None:
         ear = self._my_ear()
@@ -179,6 +191,8 @@ class RedisBackend(RedisChords):
         while True:
             try:
                 return self._listen(ids, deadline, known)
+            except NoRoomToListen:
+                return super().wait(task_ids, deadline, known)
             except BackendError as exc:
                 remaining = longest if deadline is None else deadline - time.monotonic()
                 if not may_pass(exc.__cause__) or remaining <= 0:
@@ -196,10 +210,13 @@ class RedisBackend(RedisChords):
             self._attend(ear, ids, deadline)
             while True:
                 metas = {ids[key]: meta for key, meta in ear.latest.items() if meta is not None}
-                remaining = PING_AFTER if deadline is None else deadline - time.monotonic()
+                longest = self._place.ping_after
+                remaining = longest if deadline is None else deadline - time.monotonic()
                 if is_news(metas, known) or remaining <= 0:
                     return metas
-                ear.hear(min(remaining, PING_AFTER))
+                if ear.hear(min(remaining, longest)):
+                    while ear.hear(0):  # what came together is looked at together
+                        pass
         except RedisError as exc:
             ear.close()
             raise self._error(exc) from exc
@@ -214,12 +231,14 @@ class RedisBackend(RedisChords):
             if deadline is not None:
                 deadline = max(deadline, time.monotonic() + _GRACE)
             ear.subscribe(fresh, deadline)
-            metas = self._ask([("MGET", *fresh)], deadline)[0]
-            ear.latest.update(zip(fresh, metas, strict=True))
+            for start in range(0, len(fresh), _IDS_PER_COMMAND):
+                some = fresh[start : start + _IDS_PER_COMMAND]
+                ear.latest.update(zip(some, self._mget(some, deadline), strict=True))
 
     def forget(self, task_ids: Sequence[str]) -> None:
-        if task_ids:
-            self._ask([("DEL", *map(self._task_key, task_ids))])
+        for start in range(0, len(task_ids), _IDS_PER_COMMAND):
+            some = task_ids[start : start + _IDS_PER_COMMAND]
+            self._ask([("DEL", *map(self._task_key, some))])
 
     def find(self, prefix: str, limit: int = 10) -> list[str]:
         pattern = _GLOB.sub(rb"\\\g<0>", self._task_key(prefix)) + b"*"
@@ -264,7 +283,7 @@ class RedisBackend(RedisChords):
         self._notice_fork()
         ear: Ear | None = getattr(self._of_thread, "ear", None)
         if ear is None:
-            ear = self._of_thread.ear = Ear(self._connect)
+            ear = self._of_thread.ear = Ear(self._pool, self._place.ping_after)
             self._ears.add(ear)
         return ear
 
@@ -275,24 +294,32 @@ class RedisBackend(RedisChords):
     def _ask(self, commands: Sequence[Sequence[Any]], deadline: float | None = None) -> list[Any]:
         """Send the commands at once and return their answers.
 
-        A connection the server has closed while it lay idle is replaced, once.
+        Without a deadline they have `redis_socket_timeout`; with `redis_retry_on_timeout`, twice.
         """
         self._notice_fork()
-        if deadline is None:
-            deadline = time.monotonic() + TIMEOUT
+        tries = 2 if deadline is None and self._place.retry_on_timeout else 1
+        while True:
+            tries -= 1
+            try:
+                return self._ask_once(commands, deadline or time.monotonic() + self._place.timeout)
+            except NoScriptError as exc:
+                raise ScriptMissing from exc
+            except RedisTimeoutError as exc:
+                if not tries:
+                    raise self._error(exc) from exc
+            except RedisError as exc:
+                raise self._error(exc) from exc
+
+    def _ask_once(self, commands: Sequence[Sequence[Any]], deadline: float) -> list[Any]:
+        """Ask over a connection that lies idle; one the server has closed since is replaced."""
+        connection, used = self._pool.take(deadline)
         try:
-            while self._idle:
-                try:
-                    return self._ask_on(self._idle.pop(), commands, deadline)
-                except IndexError:  # another thread took the last one
-                    break
-                except RedisConnectionError:
-                    continue
-            return self._ask_on(self._connect(), commands, deadline)
-        except NoScriptError as exc:
-            raise ScriptMissing from exc
-        except RedisError as exc:
-            raise self._error(exc) from exc
+            return self._ask_on(connection, commands, deadline)
+        except RedisConnectionError:
+            if not used:
+                raise
+        connection, _ = self._pool.take(deadline, fresh=True)
+        return self._ask_on(connection, commands, deadline)
 
     def _ask_on(
         self, connection: Connection, commands: Sequence[Sequence[Any]], deadline: float
@@ -301,13 +328,20 @@ class RedisBackend(RedisChords):
             connection.send_packed_command(connection.pack_commands(commands))
             answers = [read_answer(connection, deadline) for _ in commands]
         except BaseException:
-            connection.disconnect()
+            self._pool.drop(connection)
             raise
-        self._idle.append(connection)
-        for answer in answers:
-            if isinstance(answer, RedisError):
-                raise answer
+        refusal = next((answer for answer in answers if isinstance(answer, RedisError)), None)
+        if isinstance(refusal, ReadOnlyError):  # the master has become a replica
+            self._pool.drop(connection)
+            self._pool.close()
+        else:
+            self._pool.give(connection)
+        if refusal is not None:
+            raise refusal
         return answers
+
+    def may_pass(self, exc: BackendError) -> bool:
+        return may_pass(exc.__cause__)
 
     def _error(self, exc: RedisError) -> BackendError:
         return BackendError(f"result backend {mask_url(self.url)}: {exc}")

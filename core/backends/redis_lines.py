@@ -1,87 +1,103 @@
-"""The connections of the Redis backend: how one is made, asked with a deadline, listened to.
+"""The connections of the Redis backend: lent out, asked with a deadline, listened to.
 
 A connection is used by one thread at a time.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import redis.connection
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
 
-from ..errors import ImproperlyConfigured
-from ..redact import mask_url
+from .redis_places import PING_AFTER, TIMEOUT, Connection
 
-#: redis-py's module, and one connection of it; their methods bear no types.
-_driver: Any = redis.connection
-Connection = Any
-
-#: Seconds a command or a connect may take, unless the options say otherwise.
-TIMEOUT, CONNECT_TIMEOUT = 10.0, 5.0
-#: Seconds of silence after which a listener asks whether the server is still there.
-PING_AFTER = 10.0
-#: Options of `result_backend_transport_options` that redis-py takes as they are.
-_DRIVER_OPTIONS = (
-    "username",
-    "password",
-    "socket_timeout",
-    "socket_connect_timeout",
-    "socket_keepalive",
-    "socket_keepalive_options",
-    "client_name",
-    "ssl_ca_certs",
-    "ssl_cert_reqs",
-    "ssl_certfile",
-    "ssl_keyfile",
-    "ssl_check_hostname",
-)
-#: What passes by itself: the server is out of reach, or silent.
-LOST = (RedisConnectionError, RedisTimeoutError)
+#: What passes by itself: the server is out of reach, silent, or not the master any more.
+LOST = (RedisConnectionError, RedisTimeoutError, ReadOnlyError)
+#: Channels per SUBSCRIBE.
+_CHANNELS = 500
 
 
-def connector(url: str, options: Mapping[str, Any]) -> Callable[[], Connection]:
-    """Return what makes one connection.
+class Pool:
+    """The connections of one process, at most `limit` of them (None: as many as are needed)."""
 
-    Raises ImproperlyConfigured if redis-py cannot read the URL or an option.
-    """
-    driver_url = url
-    if url.startswith("redis+socket://"):
-        driver_url = "unix://" + url.removeprefix("redis+socket://").replace("virtual_host=", "db=")
-    try:
-        from_url = _driver.parse_url(driver_url)
-    except ValueError:  # its text may quote half a password
-        raise ImproperlyConfigured(
-            f"cannot read the result backend's URL {mask_url(url)}: host:port/db is expected, and"
-            " special characters of a password written as %40, %2F, %23"
-        ) from None
-    try:
-        settings: dict[str, Any] = {
-            "socket_timeout": TIMEOUT,
-            "socket_connect_timeout": CONNECT_TIMEOUT,
-            "socket_keepalive": True,
-            **{name: options[name] for name in _DRIVER_OPTIONS if name in options},
-            **from_url,
-            "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        requirement = settings.get("ssl_cert_reqs")
-        if isinstance(requirement, str):  # Celery writes CERT_NONE, redis-py none
-            settings["ssl_cert_reqs"] = requirement.removeprefix("CERT_").lower()
-        cls = settings.pop("connection_class", _driver.Connection)
-        if not issubclass(cls, _driver.Connection):  # a unix socket
-            for name in ("socket_keepalive", "socket_keepalive_options", "socket_connect_timeout"):
-                settings.pop(name, None)
-        cls(**settings)
-    except (ValueError, TypeError, RedisError) as exc:
-        raise ImproperlyConfigured(f"result backend {mask_url(url)}: {exc}") from exc
-    return lambda: cls(**settings)
+    def __init__(self, connect: Callable[[], Connection], limit: int | None) -> None:
+        self._connect = connect
+        self._limit = limit
+        self._changed = threading.Condition()
+        self._idle: list[Connection] = []
+        self._made = 0
+
+    def take(self, deadline: float, *, fresh: bool = False) -> tuple[Connection, bool]:
+        """Lend a connection and say whether it has been used before; wait for one if need be.
+
+        With `fresh`, those that lay idle are closed.  Raises redis' TimeoutError at `deadline`
+        if all that may exist are in use.
+        """
+        with self._changed:
+            while fresh and self._idle:
+                self._close_idle()
+            while not self._idle and self._limit is not None and self._made >= self._limit:
+                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                    raise RedisTimeoutError(
+                        f"all {self._limit} connections (redis_max_connections) are in use"
+                    )
+            if self._idle:
+                return self._idle.pop(), True
+            self._made += 1
+        return self._new(), False
+
+    def take_apart(self) -> Connection | None:
+        """Lend a new connection for long, unless that would leave none for questions."""
+        with self._changed:
+            if self._limit is not None:
+                if self._made - len(self._idle) + 1 >= self._limit:
+                    return None
+                if self._made >= self._limit:
+                    self._close_idle()
+            self._made += 1
+        return self._new()
+
+    def _new(self) -> Connection:
+        try:
+            return self._connect()
+        except BaseException:
+            self._forget_one()
+            raise
+
+    def give(self, connection: Connection) -> None:
+        """Take a connection back, for the next one who asks."""
+        with self._changed:
+            self._idle.append(connection)
+            self._changed.notify()
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection that was lent."""
+        connection.disconnect()
+        self._forget_one()
+
+    def close(self) -> None:
+        """Close what lies idle."""
+        with self._changed:
+            while self._idle:
+                self._close_idle()
+
+    def _close_idle(self) -> None:
+        self._idle.pop().disconnect()
+        self._made -= 1
+
+    def _forget_one(self) -> None:
+        with self._changed:
+            self._made -= 1
+            self._changed.notify()
+
+
+class NoRoomToListen(Exception):
+    """There is no connection left to listen on."""
 
 
 class Ear:
@@ -90,32 +106,42 @@ class Ear:
     `latest` holds the newest meta of each subscribed channel, None where there is none.
     """
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
-        self._connect = connect
+    def __init__(self, pool: Pool, ping_after: float = PING_AFTER) -> None:
+        self._pool = pool
+        self._ping_after = ping_after
         self._connection: Connection | None = None
         self._pinged = False
         self.latest: dict[bytes, bytes | None] = {}
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.disconnect()
-        self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.drop(connection)
         self._pinged = False
         self.latest.clear()
 
     def subscribe(self, channels: Sequence[bytes], deadline: float | None) -> None:
         """Subscribe, and return when the server has said so."""
         if self._connection is None:
-            self._connection = self._connect()
-        self._connection.send_command("SUBSCRIBE", *channels)
+            self._connection = self._pool.take_apart()
+            if self._connection is None:
+                raise NoRoomToListen
+            # The answer to redis-py's own check would come among the messages.
+            self._connection.health_check_interval = 0
         if deadline is None:
             deadline = time.monotonic() + TIMEOUT
-        unconfirmed = len(channels)
-        while unconfirmed:
-            answer = read_answer(self._connection, deadline)
-            if isinstance(answer, RedisError):
-                raise answer
-            unconfirmed -= self._take(answer) == b"subscribe"
+        for start in range(0, len(channels), _CHANNELS):
+            some = channels[start : start + _CHANNELS]
+            self._connection.send_command("SUBSCRIBE", *some)
+            unconfirmed = len(some)
+            while unconfirmed:
+                answer = read_answer(self._connection, deadline)
+                if isinstance(answer, RedisError):
+                    raise answer
+                unconfirmed -= self._take(answer) == b"subscribe"
         self.latest.update(dict.fromkeys(channels))
 
     def unsubscribe(self, channels: Sequence[bytes]) -> None:
@@ -135,9 +161,9 @@ class Ear:
             self._take(self._connection.read_response())
             self._pinged = False
             return True
-        if timeout >= PING_AFTER:
+        if timeout >= self._ping_after:
             if self._pinged:
-                raise RedisTimeoutError(f"no sign of life for {2 * PING_AFTER:g} s")
+                raise RedisTimeoutError(f"no sign of life for {2 * self._ping_after:g} s")
             self._connection.send_command("PING")
             self._pinged = True
         return False
