@@ -120,6 +120,9 @@ class Reach(Kin):
         options = dict(conf.broker_transport_options or {})
         if isinstance(conf.broker_use_ssl, Mapping):
             options.setdefault("ssl", dict(conf.broker_use_ssl))
+        elif conf.broker_use_ssl and str(conf.broker_url).startswith("sentinel://"):
+            # Sentinels are named without TLS; this is for the server they name.
+            options.setdefault("ssl", {})
         return options
 
     def connection(self, url: str | list[str] | None = None, **options: Any) -> Connection:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .redact import mask_url
+from .redact import mask, mask_url
 
 #: Ports of brokers whose URL names none.
-_PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
+_PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671, "sentinel": 26379}
 
 
 def software(version: str) -> dict[str, str]:
@@ -97,6 +97,7 @@ def celery_report(
 
 def broker_info(url: str, conf: Mapping[str, Any], alternates: list[str]) -> dict[str, Any]:
     """Return the `broker` part of a stats reply, in Celery's shape and without the password."""
+    url, *further = url.split(";")  # sentinels
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     embedded = scheme in ("sqlite", "memory")
@@ -109,11 +110,11 @@ def broker_info(url: str, conf: Mapping[str, Any], alternates: list[str]) -> dic
         "ssl": bool(conf["broker_use_ssl"]) or scheme == "rediss",
         "transport": scheme,
         "connect_timeout": conf["broker_connection_timeout"],
-        "transport_options": dict(conf["broker_transport_options"] or {}),
+        "transport_options": mask(dict(conf["broker_transport_options"] or {})),
         "login_method": conf["broker_login_method"],
         "uri_prefix": None,
         "heartbeat": conf["broker_heartbeat"],
         "failover_strategy": conf["broker_failover_strategy"] or "round-robin",
-        "alternates": [mask_url(alternate) for alternate in alternates],
+        "alternates": [mask_url(other) for other in (*further, *alternates)],
         "credential_provider": None,
     }

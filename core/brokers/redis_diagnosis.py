@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from ..errors import BrokerConnectionError, BrokerError
+from .redis_greeting import facts
 from .redis_keys import BINDING, Keys
 from .redis_line import Line, command
 
@@ -18,7 +19,8 @@ MOST_KEYS = 50_000
 _PAGE = 1000
 #: Lines of INFO that are told on.
 _INFO = (
-    "redis_version", "uptime_in_seconds", "role", "loading", "used_memory", "maxmemory",
+    "redis_version", "valkey_version", "uptime_in_seconds", "role", "master_host", "master_port",
+    "master_link_status", "connected_slaves", "loading", "used_memory", "maxmemory",
     "maxmemory_policy", "evicted_keys", "connected_clients", "maxclients", "rejected_connections",
     "aof_enabled", "aof_last_write_status", "rdb_last_bgsave_status", "rdb_last_save_time",
 )  # fmt: skip
@@ -29,9 +31,10 @@ _RESULTS = b"celery-task-meta-"
 def examine(line: Line, keys: Keys) -> dict[str, Any]:
     """Return facts about the server; what it does not tell is None.
 
-    `info` are lines of INFO, `save` the setting of that name, `clock_skew` its clock minus ours
-    in seconds, `latency` one round trip in seconds, `orphans` how many unacknowledged messages
-    are older than the visibility timeout, `litter` what was left behind.
+    `host` and `port` are the server's (the master's, where sentinels are asked), `info` are lines
+    of INFO, `save` the setting of that name, `clock_skew` its clock minus ours in seconds,
+    `latency` one round trip in seconds, `orphans` how many unacknowledged messages are older than
+    the visibility timeout, `litter` what was left behind.
     """
     began = time.monotonic()
     clock = line.ask(b"TIME")
@@ -40,22 +43,15 @@ def examine(line: Line, keys: Keys) -> dict[str, Any]:
     server = int(clock[0]) + int(clock[1]) / 1e6
     return {
         "kind": "redis",
+        "host": line.address.host,
+        "port": line.address.port,
         "latency": latency,
         "clock_skew": server - (now - latency / 2),
-        "info": _info(line),
+        "info": {name: value for name, value in facts(line).items() if name in _INFO},
         "save": _setting(line, b"save"),
         "orphans": _orphans(line, keys, server),
         "litter": _litter(line, keys),
     }
-
-
-def _info(line: Line) -> dict[str, str]:
-    found = {}
-    for text in bytes(line.ask(b"INFO")).decode("utf-8", "replace").splitlines():
-        name, colon, value = text.partition(":")
-        if colon and name in _INFO:
-            found[name] = value
-    return found
 
 
 def _setting(line: Line, name: bytes) -> str | None:

@@ -24,7 +24,7 @@ from .redis_address import Address, clean_tls
 from .redis_keys import Keys
 from .redis_options import Options
 from .redis_refusals import lacks_right, translated
-from .redis_rights import commands_in, missing_rights
+from .redis_rights import FRAME, commands_in, missing_rights
 
 logger = logging.getLogger(__name__)
 
@@ -208,6 +208,7 @@ class Line:
             if place >= 0:
                 asked = next(itertools.islice(commands_in(self._sent), place, None), ())
             missing = missing_rights(self.replies_to, self._keys, asked)
+            self.alive = self.alive and missing != list(FRAME)
         return translated(exc, self.address.shown, self.address.username, missing)
 
     def replies_to(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:

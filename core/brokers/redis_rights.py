@@ -27,8 +27,8 @@ zscore K x|zmscore K x|zcount K 0 0|zcard K
 SENT = tuple(tuple(p.split()) for line in _SENT.strip().splitlines() for p in line.split("|"))
 #: What tells of new messages at once; without it they are looked for ten times a second.
 BELL = (("client", "tracking", "off"), ("client", "caching", "yes"), ("subscribe", "C"))
-#: Opening and closing the probe; what else is asked goes between them.
-_FRAME = ("multi", "exec", "discard")
+#: What the probe itself needs; without them the line may be left in the middle of it.
+FRAME = ("+multi", "+exec", "+discard")
 #: Commands whose further arguments are all keys, and those that name channels.
 _MANY_KEYS = (b"EXISTS", b"DEL")
 _CHANNELS = (b"PUBLISH", b"PSUBSCRIBE", b"SUBSCRIBE", b"PUNSUBSCRIBE")
@@ -49,16 +49,16 @@ def missing_rights(send: Send, keys: Keys, asked: Sequence[bytes] = ()) -> list[
     commands: list[list[bytes | str]] = [
         [key if word == "K" else channel if word == "C" else word for word in sample]
         for sample in (*SENT, *(BELL if asked else ()))
-        if sample[0] not in _FRAME
+        if f"+{sample[0]}" not in FRAME
     ]
     wanted = [keys.unacked, keys.unacked_index, keys.unacked_mutex, keys.leases, *own]
     looks: list[list[bytes | str]] = [["EXISTS", name] for name in dict.fromkeys(wanted)]
     listened = asked[:1] == [b"PSUBSCRIBE"]
     looks += [["PSUBSCRIBE" if listened else "PUBLISH", name, ""][: 2 if listened else 3]
               for name in channels]  # fmt: skip
-    first, *replies = send([["MULTI"], *commands, *looks, ["DISCARD"]])[:-1]
-    if isinstance(first, Exception):
-        return ["+multi", "+exec", "+discard"]
+    first, *replies, last = send([["MULTI"], *commands, *looks, ["DISCARD"]])
+    if isinstance(first, Exception) or isinstance(last, Exception):
+        return list(FRAME)
     found = [
         _right(sample) for sample, reply in zip(commands, replies, strict=False) if _forbids(reply)
     ]

@@ -233,7 +233,16 @@ class Connection:
 
 
 def split_urls(urls: str | Sequence[str]) -> list[str]:
-    """Return the single URLs of a list, or of a string with `;` between them."""
+    """Return the single URLs of a list, or of a string with `;` between them.
+
+    Sentinels that follow each other are one broker: their URLs stay one text.
+    """
     if isinstance(urls, str):
         urls = urls.split(";")
-    return [url.strip() for url in urls if url.strip()]
+    single: list[str] = []
+    for url in (url.strip() for url in urls if url.strip()):
+        if single and url.startswith("sentinel://") and single[-1].startswith("sentinel://"):
+            single[-1] = f"{single[-1]};{url}"
+        else:
+            single.append(url)
+    return single

@@ -11,6 +11,7 @@ from taskctl.apps import user_app
 from taskctl.command import Command, Option
 from taskctl.context import Context
 from taskctl.core.app import App
+from taskctl.core.brokers import open_broker
 from taskctl.core.config import Problem
 from taskctl.core.errors import AppNotFound, ImproperlyConfigured, TaskctlError
 from taskctl.core.redact import mask
@@ -41,6 +42,7 @@ def _problems(context: Context) -> Iterator[Problem]:
     try:
         app = user_app(context)
         yield from app.conf.check()
+        yield from _idle_options(app)
         yield from advice(app)
     except ImproperlyConfigured as exc:
         yield Problem.of_error(exc)
@@ -49,6 +51,23 @@ def _problems(context: Context) -> Iterator[Problem]:
         if cause is None:
             raise
         yield Problem.of_error(cause)
+
+
+def _idle_options(app: App) -> Iterator[Problem]:
+    """Yield the options of the broker that it cannot use, or that do nothing there."""
+    key = "broker_transport_options"
+    if not app.conf[key]:
+        return
+    where = app.conf.origin(key).where
+    for url in app.broker_urls():
+        try:
+            # Nothing is opened: its making alone reads the options.
+            idle = open_broker(url, options=app.broker_options()).idle_options()
+        except ImproperlyConfigured as exc:
+            yield Problem(key, "error", str(exc), where)
+            continue
+        for name, reason in idle.items():
+            yield Problem(key, "warning", f"{name} of {key} has no effect: {reason}", where)
 
 
 def advice(app: App) -> list[Problem]:

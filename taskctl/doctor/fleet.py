@@ -186,7 +186,7 @@ def check_unacked(patient: Patient) -> Iterator[Said]:
 def check_litter(patient: Patient) -> Iterator[Said]:
     """What did others leave behind in the broker?"""
     litter: dict[str, Any] = patient.server.get("litter") or {}
-    client = redis_cli(patient.app.broker_url())
+    client = redis_cli(patient.app.broker_url(), patient.server)
     if count := litter.get("reply_queues", 0):
         example = litter["examples"][0]
         yield warn(

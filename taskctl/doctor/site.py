@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from taskctl.apps import shown_url
 from taskctl.commands.config_check import advice
@@ -27,7 +27,7 @@ from .patient import Patient
 _NEARLY_FULL = 0.9
 #: A round trip that takes longer than this makes every step slow, in seconds.
 _SLOW = 0.05
-_NEEDED = {"redis": "redis", "rediss": "redis"}
+_NEEDED = dict.fromkeys(("redis", "rediss", "redis+socket", "sentinel"), "redis")
 
 
 def check_app(patient: Patient) -> Iterator[Said]:
@@ -97,6 +97,9 @@ def check_broker(patient: Patient) -> Iterator[Said]:
 def _named(url: str) -> str:
     if url.startswith(("sqlite", "memory")):
         return shown_url(url)
+    if url.startswith("sentinel"):
+        places = [urlsplit(one).netloc.rpartition("@")[2] for one in url.split(";")]
+        return f"sentinel {', '.join(places)}"
     parts = urlsplit(mask_url(url))
     return f"{parts.scheme} {parts.netloc.rpartition('@')[2] or parts.path}"
 
@@ -105,7 +108,7 @@ def _how_to_reach(url: str, where: str, key: str) -> str:
     """Return what to look at first; the key names the setting that holds the URL."""
     if url.startswith("sqlite"):
         return f"ls -ld {shlex.quote(str(path_of_url(url).parent))}"
-    if not url.startswith(("redis://", "rediss://")):
+    if not url.startswith(("redis://", "rediss://", "redis+socket://", "sentinel://")):
         return f"taskctl config explain {key}"
     return _ping(url) + (f"   # {key} is set by {where}" if where else "")
 
@@ -114,15 +117,26 @@ def _ping(url: str) -> str:
     return f"{redis_cli(url)} ping"
 
 
-def redis_cli(url: str) -> str:
-    """Return how to call redis-cli for this server; it asks for the password itself."""
+def redis_cli(url: str, server: Mapping[str, Any] | None = None) -> str:
+    """Return how to call redis-cli for this server; it asks for the password itself.
+
+    Where sentinels are named, `server` tells which server they mean; else it is one of them.
+    """
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "localhost", str(parts.port or 6379)
+        parts = urlsplit(url.split(";")[0])
+        default = 26379 if parts.scheme == "sentinel" else 6379
+        host, port = parts.hostname or "localhost", str(parts.port or default)
     except ValueError:  # a URL that nobody can read; the check has said so
         return "redis-cli"
+    if server and server.get("host"):
+        host, port = server["host"], str(server["port"])
     db = parts.path.strip("/")
     words = ["redis-cli", "-h", host, "-p", port]
+    if parts.scheme == "redis+socket":
+        words, db = (
+            ["redis-cli", "-s", parts.path],
+            dict(parse_qsl(parts.query)).get("virtual_host", ""),
+        )
     words += ["-n", db] if db.isdigit() and db != "0" else []
     words += ["--tls"] if parts.scheme == "rediss" else []
     words += ["--user", parts.username] if parts.username else []
@@ -139,7 +153,7 @@ def check_storage(patient: Patient) -> Iterator[Said]:
     if url.startswith("sqlite"):
         yield from _sqlite(path_of_url(url))
     elif patient.server.get("kind") == "redis":
-        yield from _redis(patient.server, redis_cli(url))
+        yield from _redis(patient.server, redis_cli(url, patient.server))
     else:
         yield ok("the broker keeps nothing on a disk")
 
@@ -171,7 +185,11 @@ def _redis(server: Mapping[str, Any], client: str) -> Iterator[Said]:
     yield from _memory(info, client)
     yield from _persistence(info, server["save"], client)
     if info.get("role", "master") != "master":
-        yield fail("this server is a replica: it takes no writes", f"{client} INFO replication")
+        master = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
+        yield fail(
+            f"this server is a replica of {master}: it takes no writes",
+            f"{client} INFO replication",
+        )
     if int(info.get("rejected_connections", 0)):
         yield warn(
             f"{info['rejected_connections']} connections were refused: maxclients is "
