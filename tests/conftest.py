@@ -21,7 +21,7 @@ from .support.databases import (
 )
 from .support.servers import RabbitServer, RedisServer, rabbitmq_program
 
-#: Databases 60 to 63 belong to servers and nodes that stand for a whole module.
+#: Databases from 60 on belong to servers and nodes that stand for a whole module.
 _databases = itertools.cycle(range(60))
 _mongo_databases = itertools.count()
 

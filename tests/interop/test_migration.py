@@ -93,7 +93,7 @@ def fleet(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Station]:
     folder = tmp_path_factory.mktemp("migration")
-    settings = settings_for(request.param, request, 48)
+    settings = settings_for(request.param, request, 72)
     station = Station("celery", request.param, folder, settings)
     try:
         for node in range(NODES):

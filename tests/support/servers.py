@@ -55,7 +55,7 @@ class RedisServer:
                 "--dir",
                 str(self.folder),
                 "--databases",
-                "64",
+                "96",
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from ...support.servers import RabbitServer, RedisServer
 from . import project
@@ -119,6 +120,8 @@ def settings_for(broker: str, request: pytest.FixtureRequest, number: int) -> di
     """Return the URLs of a broker and of a Redis database for results."""
     redis: RedisServer = request.getfixturevalue("redis_server")
     results = f"redis://127.0.0.1:{redis.port}/{number}"
+    with Redis.from_url(results) as client:
+        client.flushdb()
     if broker == "redis":
         return {"broker_url": results, "result_backend": results}
     rabbit: RabbitServer = request.getfixturevalue("rabbitmq_server")
@@ -130,7 +133,7 @@ def station(
     worker: str, broker: str, request: pytest.FixtureRequest, folder: Path
 ) -> Iterator[Station]:
     """Run one column's worker."""
-    number = 50 + LIBRARIES.index(worker)  # a database of its own for each column
+    number = 70 + LIBRARIES.index(worker)  # a database of its own for each column
     standing = Station(worker, broker, folder, settings_for(broker, request, number))
     try:
         standing.start("main", "-c", "2", "-Q", "celery,video")
