@@ -19,6 +19,7 @@ from ..redact import mask_url
 
 #: redis-py's module, and one connection of it; their methods bear no types.
 _driver: Any = redis.connection
+_Sentinel: Any = Sentinel
 Connection = Any
 
 #: Seconds a command or a connect may take, unless the options say otherwise.
@@ -230,7 +231,7 @@ def _to_master(
     cls(**made)
 
     def connect() -> Connection:
-        finder = Sentinel(hosts, min_other_sentinels=fewest, sentinel_kwargs=asked)
+        finder = _Sentinel(hosts, min_other_sentinels=fewest, sentinel_kwargs=asked)
         try:
             host, port = finder.discover_master(name)
         finally:
