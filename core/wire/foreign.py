@@ -11,6 +11,7 @@ import decimal
 import io
 import pickle
 import pkgutil
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -175,11 +176,29 @@ class _StandIn:
         return f"<{type(self).__qualname__}>"
 
 
-#: Classes whose making does nothing and costs nothing: they are shown as what they are.
+def _tame(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what makes the object, or a stand-in where its arguments are of no use."""
+
+    def attempt(*args: Any) -> Any:
+        try:
+            return make(*args)
+        except Exception:  # an argument may be a stand-in itself, or anything at all
+            return _StandIn()
+
+    return attempt
+
+
+def _latin(text: Any, coding: Any = None) -> bytes:
+    """Return bytes as pickles before protocol 3 tell of them."""
+    return bytes(text.encode("latin-1"))
+
+
+#: What may be made of a pickle that is looked at: it does nothing, and costs nothing.
 _HARMLESS: dict[tuple[str, str], Any] = {
-    ("decimal", "Decimal"): decimal.Decimal,
+    ("_codecs", "encode"): _tame(_latin),
+    ("decimal", "Decimal"): _tame(decimal.Decimal),
     **{
-        ("datetime", name): getattr(datetime, name)
+        ("datetime", name): _tame(getattr(datetime, name))
         for name in ("datetime", "date", "time", "timedelta", "timezone")
     },
 }

@@ -46,3 +46,18 @@ packable = _nested(
     | _text
     | st.binary(max_size=20)
 )
+
+#: What YAML can hold and bring back: no letters that its scanner replaces, UTC alone.
+_words = st.text(
+    st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co", "Zl", "Zp")), max_size=20
+)
+yamlable = _nested(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _words
+    | st.dates()
+    | st.datetimes(timezones=st.sampled_from([None, UTC]))
+    | st.binary(max_size=20)
+)
