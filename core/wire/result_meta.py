@@ -46,7 +46,7 @@ def encode_meta(
     Raises EncodeError if the result cannot be written.
     """
     if isinstance(result, BaseException) and state in EXCEPTION_STATES:
-        result = _storable_exception(result, serializer)
+        result = storable_exception(result, serializer)
     meta: dict[str, Any] = {
         "status": state,
         "result": result,
@@ -226,7 +226,7 @@ def _loaded(module: str, name: str) -> Any:
     return found
 
 
-def _storable_exception(exc: BaseException, serializer: str) -> Any:
+def storable_exception(exc: BaseException, serializer: str) -> Any:
     """Return the exception itself where the serializer can hold it, else its fields."""
     if codecs.codec_named(serializer) is codecs.CODECS["pickle"]:
         try:
