@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskctl.core.brokers.redis import RedisBroker
-from taskctl.core.brokers.redis_keys import Keys
 from taskctl.core.brokers.redis_address import clean_tls, read_url
+from taskctl.core.brokers.redis_keys import Keys
 from taskctl.core.brokers.redis_options import Options, idle_options, read_options
 from taskctl.core.errors import BrokerConnectionError, BrokerError, ImproperlyConfigured
 from taskctl.core.wire.queues import direct_queue
