@@ -188,8 +188,12 @@ class Kin:
         return importlib.import_module(_MEMBERS).Lender(self.shared_producer_face)
 
     def shared_connection_face(self) -> Any:
-        """Return the connection that calls use, with kombu's calls."""
-        return importlib.import_module(_MEMBERS).ConnectionFace(self, None)
+        """Return the connection that calls use; with kombu's calls where Celery's ways hold."""
+        return self.shared_connection()  # type: ignore[attr-defined]  # of Reach
+
+    def connection_class(self) -> Any:
+        """The class of connections that have kombu's calls too."""
+        return importlib.import_module(_MEMBERS).ConnectionFace
 
     def shared_producer_face(self) -> Any:
         """Return the app's producer, with kombu's calls."""

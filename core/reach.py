@@ -127,7 +127,8 @@ class Reach(Kin):
 
     def connection(self, url: str | list[str] | None = None, **options: Any) -> Connection:
         """Return a connection of the caller's own; it opens when it is used."""
-        return Connection(
+        kind: type[Connection] = self.connection_class() if celerys() else Connection
+        return kind(
             url or self.broker_urls(),
             options={**options, **self.broker_options()},
             timeout=maybe_seconds(self.conf.broker_connection_timeout) or 4.0,

@@ -13,7 +13,7 @@ from .settings_types import describe
 
 #: Keys of `[tool.taskctl]` that are options of the command line, not settings.
 PROJECT_OPTIONS = frozenset(
-    "app loader config workdir color output quiet verbose skip_checks".split()
+    "app loader config workdir color output quiet verbose skip_checks celery_compat".split()
 )
 
 

@@ -27,7 +27,10 @@ def user_app(context: Context) -> App:
     """
     _export_config(context)
     spec = context.app_spec
-    app = _default_app(context) if spec is None else _find(spec)
+    if context.held_app is not None and "app" not in context.options:
+        app, spec = context.held_app, None
+    else:
+        app = _default_app(context) if spec is None else _find(spec)
     _apply(context, app)
     if spec is not None:
         _hint_at_bare_url(context, app)
@@ -39,7 +42,7 @@ def client_app(context: Context) -> App:
 
     The user's own is imported only if nothing else says where the broker is.
     """
-    if not _broker_is_known(context):
+    if context.held_app is not None or not _broker_is_known(context):
         return user_app(context)
     _export_config(context)
     app = _own_app("taskctl")

@@ -37,6 +37,8 @@ class Context:
         self.came_from: str | None = None
         self._entered = False
         self._project: dict[str, Any] | None = None
+        #: The app that called this program, if one did.
+        self.held_app: Any = None
 
     def put(self, name: str, value: Any) -> None:
         """Take in an option of the command line."""
@@ -181,11 +183,20 @@ class Context:
 
     def _export(self) -> None:
         """Put into the environment what an app, and code of its users, looks for there."""
+        self._follow_celery()
         if loader := self.get("loader", "TASKCTL_LOADER", "CELERY_LOADER"):
             os.environ["TASKCTL_LOADER"] = loader
         skip = self.get("skip_checks", "TASKCTL_SKIP_CHECKS", "CELERY_SKIP_CHECKS")
         if skip is not None and _is_true(skip):
             os.environ["CELERY_SKIP_CHECKS"] = "true"
+
+    def _follow_celery(self) -> None:
+        """Let `import celery` find taskctl, here and in what is started from here, if asked to."""
+        said = self._said("celery_compat")
+        if said is not None and _is_true(said):
+            from taskctl import compat  # whoever does not ask for it does not pay for it
+
+            compat.install()
 
     @property
     def app_spec(self) -> str | None:

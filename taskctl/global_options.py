@@ -52,6 +52,9 @@ def global_parameters() -> list[click.Parameter]:
         GlobalOption(
             "--skip-checks", is_flag=True, help="sets CELERY_SKIP_CHECKS, which Django apps read"
         ),
+        GlobalOption(
+            "--celery-compat", is_flag=True, help="import celery finds taskctl; Celery's defaults"
+        ),
         GlobalOption("-C", "--no-color", is_flag=True, help="no colour"),
         GlobalOption("--color", type=colours, metavar="WHEN", help="auto, always or never"),
         GlobalOption("-q", "--quiet", is_flag=True, help="no banner, notes and summaries"),

@@ -68,9 +68,13 @@ _STAYING = frozenset({"worker", "beat", "multi", "events"})
 BROKEN_PIPE = 141
 
 
-def run(words: Sequence[str]) -> int:
-    """Run one command line; return the exit code. Every error ends here."""
+def run(words: Sequence[str], app: Any = None) -> int:
+    """Run one command line; return the exit code. Every error ends here.
+
+    `app` is used where the words name none.
+    """
     context = Context()
+    context.held_app = app
     try:
         _fill_closed_streams(words)
         code = _run(list(words), context)

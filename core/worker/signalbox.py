@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 from collections import deque
 from types import FrameType
 from typing import Any
@@ -25,17 +26,24 @@ OBEYED = (
 
 
 class SignalBox:
-    """Collects signals of this process while open; use in the main thread."""
+    """Collects signals of this process while open.
+
+    Outside of the main thread the system's signals are not ours to take: only `put` brings any.
+    """
 
     def __init__(self) -> None:
         self._arrived: deque[int] = deque()
         self._before: dict[int, Any] = {}
+        self._taken = False
         self._ours, self._kernels = socket.socketpair()
         self._ours.setblocking(False)
         self._kernels.setblocking(False)
 
     def open(self) -> None:
         """Take over the signals."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._taken = True
         signal.set_wakeup_fd(self._kernels.fileno(), warn_on_full_buffer=False)
         for number in OBEYED:
             self._before[number] = signal.signal(number, self._note)
@@ -44,6 +52,11 @@ class SignalBox:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._arrived.append(number)
+
+    def put(self, number: int) -> None:
+        """Let it be as if this signal had come; from any thread."""
+        self._arrived.append(number)
+        self.wake()
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when a signal has come."""
@@ -75,7 +88,8 @@ class SignalBox:
 
     def close(self) -> None:
         """Give the signals back to whoever had them."""
-        signal.set_wakeup_fd(-1)
+        if self._taken:
+            signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()

@@ -237,6 +237,7 @@ GLOBAL_OPTIONS: tuple[Option, ...] = (
     Option(("--config",), "text", GLOBAL, "module with settings", "MODULE"),
     Option(("--workdir",), "path", GLOBAL, "change to this folder first", "DIR"),
     Option(("--skip-checks",), "flag", GLOBAL, "sets CELERY_SKIP_CHECKS, which Django apps read"),
+    Option(("--celery-compat",), "flag", GLOBAL, "import celery finds taskctl; Celery's defaults"),
     Option(("-C", "--no-color"), "flag", GLOBAL, "no colour"),
     Option(
         ("--color",),

@@ -84,6 +84,7 @@ ENVIRONMENT: tuple[tuple[str, str], ...] = (
     ("TASKCTL_CONFIG_MODULE, CELERY_CONFIG_MODULE", "Module with settings."),
     ("TASKCTL_WORKDIR", "Working directory, as --workdir takes it."),
     ("TASKCTL_SKIP_CHECKS", "If true, Django's checks are left out."),
+    ("TASKCTL_CELERY_COMPAT", "If true, as --celery-compat; reaches every process started here."),
     ("NO_COLOR, TASKCTL_COLOR, FORCE_COLOR", "No colour; auto, always or never; always."),
     ("TASKCTL_QUIET, TASKCTL_VERBOSE", "As -q and -v."),
     ("TASKCTL_OUTPUT", "Format of the output, as -o takes it."),
