@@ -267,13 +267,16 @@ class Sentinels:
 
     def promoted(self) -> bool:
         """Whether the replica is the master now, and every sentinel says so."""
-        if self._info(self.replica)["role"] != "master":
+        try:
+            if self._info(self.replica)["role"] != "master":
+                return False
+            return all(self._names(sentinel) == self.replica.port for sentinel in self.sentinels)
+        except redis.ConnectionError:  # a server that changes its role hangs up on everybody
             return False
-        for sentinel in self.sentinels:
-            with sentinel.client(decode_responses=True) as client:
-                if client.sentinel_get_master_addr_by_name(self.NAME)[1] != self.replica.port:
-                    return False
-        return True
+
+    def _names(self, sentinel: ConfiguredRedis) -> int:
+        with sentinel.client(decode_responses=True) as client:
+            return int(client.sentinel_get_master_addr_by_name(self.NAME)[1])
 
     def fail_over(self) -> None:
         """Kill the master, its data safe with the replica; return once that one has taken over."""
