@@ -153,7 +153,7 @@ class DatabaseBackend(PollingBackend):
     def _row(self, item: StoredMeta) -> dict[str, Any] | None:
         """Return the columns of a meta; None for what no row can hold."""
         too_long = len(item.task_id) > NAME_LENGTH and self._engine.dialect.name != "sqlite"
-        if too_long or _text(item.task_id) != item.task_id:
+        if too_long or rows.text(item.task_id) != item.task_id:
             text = "%s cannot keep the result of task %r: the column of its id holds %d characters"
             logger.error(text, self.where, item.task_id, NAME_LENGTH)
             return None
@@ -165,7 +165,7 @@ class DatabaseBackend(PollingBackend):
             "status": item.state[:STATE_LENGTH],
             "result": rows.write(fields.get("result"), serializer),
             "date_done": done and done.replace(tzinfo=None),
-            "traceback": _text(fields.get("traceback")),
+            "traceback": rows.text(fields.get("traceback")),
             "children": rows.write(fields["children"], serializer)
             if fields.get("children")
             else None,
@@ -173,7 +173,7 @@ class DatabaseBackend(PollingBackend):
             "stamps": rows.write(stamps, serializer) if stamps else None,
         }
         for name in _TEXTS:
-            value = _text(fields.get(name))
+            value = rows.text(fields.get(name))
             row[name] = value and value[:NAME_LENGTH]
         for name in _ENCODED:
             row[name] = rows.write(fields[name], serializer) if name in fields else None
@@ -188,7 +188,7 @@ class DatabaseBackend(PollingBackend):
         metas: dict[str, bytes] = {}
         if not task_ids:
             return metas
-        wanted = [id for id in dict.fromkeys(task_ids) if _text(id) == id]
+        wanted = [id for id in dict.fromkeys(task_ids) if rows.text(id) == id]
         columns = [c for c in self.tables.task.columns if c.name in self._columns()]
         query = sa.select(*columns)
         for start in range(0, len(wanted), _IDS_PER_QUERY):
@@ -216,7 +216,7 @@ class DatabaseBackend(PollingBackend):
                 decoded["result"],
                 row["traceback"],
                 decoded["children"],
-                rows.done_text(row["status"], row["date_done"]),
+                rows.donerows.text(row["status"], row["date_done"]),
                 {**more, **rows.read_stamps(decoded["stamps"])},
             )
             return rows.put_together(fields, self._serializer, self._accept)
@@ -300,11 +300,3 @@ class DatabaseBackend(PollingBackend):
 def _ago(seconds: float) -> datetime:
     """Return the time `seconds` ago as the tables hold times: UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=seconds)
-
-
-def _text(value: Any) -> str | None:
-    """Return what every text column can hold: no zero bytes, no halves of characters."""
-    if value is None:
-        return None
-    text = str(value).replace("\x00", "\\x00")
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -57,6 +57,15 @@ def take_apart(meta: bytes) -> tuple[dict[str, Any], str]:
     return fields, serializer
 
 
+def compress_like(meta: bytes, field: bytes) -> bytes:
+    """Return a field compressed as the meta it is from was, or as it is."""
+    if not meta.startswith(COMPRESSED_MARKER):
+        return field
+    kind = meta[len(COMPRESSED_MARKER) :].partition(b"\x00")[0]
+    packed = codecs.compress(field, kind.decode())[1]
+    return COMPRESSED_MARKER + kind + b"\x00" + packed
+
+
 def put_together(fields: Mapping[str, Any], serializer: str, accept: frozenset[str]) -> bytes:
     """Return an encoded map of these fields.
 
@@ -96,6 +105,8 @@ def read_stored(data: Any, serializer: str, accept: frozenset[str]) -> Any:
     if data is None:
         return None
     data = data.encode() if isinstance(data, str) else bytes(data)
+    if data.startswith(COMPRESSED_MARKER):
+        data = decompress(data)
     try:
         return read(data, serializer)
     except DecodeError:
@@ -107,6 +118,14 @@ def read_stored(data: Any, serializer: str, accept: frozenset[str]) -> Any:
             " trust whoever writes results)"
         )
     return codecs.decode(data, PICKLE, "binary")
+
+
+def text(value: Any) -> str | None:
+    """Return what every field of text can hold: no zero bytes, no halves of characters."""
+    if value is None:
+        return None
+    whole = str(value).replace("\x00", "\\x00")
+    return whole.encode("utf-8", "backslashreplace").decode()
 
 
 def accepted(options: Mapping[str, Any]) -> frozenset[str]:
