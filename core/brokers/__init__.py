@@ -34,11 +34,13 @@ SCHEMES = {
     "rediss": ("redis", "RedisBroker"),
     "redis+socket": ("redis", "RedisBroker"),
     "sentinel": ("redis", "RedisBroker"),
+    "amqp": ("amqp", "AmqpBroker"),
+    "amqps": ("amqp", "AmqpBroker"),
+    "pyamqp": ("amqp", "AmqpBroker"),
 }
 
 #: Schemes people will try because Celery knows them, and what to do instead.
 _UNSUPPORTED = {
-    **dict.fromkeys(("amqp", "amqps", "pyamqp"), "RabbitMQ is not supported by this version yet: "),
     **dict.fromkeys(
         ("sqs", "confluentkafka", "mongodb", "zookeeper", "filesystem", "sqla+sqlite"),
         "this kind of broker is not supported: ",
