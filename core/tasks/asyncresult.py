@@ -17,9 +17,9 @@ from ..backends.base import Backend
 from ..clock import parse_iso8601
 from ..errors import IncompleteStream, TimeoutError
 from ..wire.states import FAILURE, PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
+from .arrivals import arrivals
 from .joining import (
     Meta,
-    arrivals,
     assert_may_wait,
     deadline_after,
     raise_if_failed,

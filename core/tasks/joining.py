@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .. import current
 from ..backends.base import Backend
-from ..errors import BackendError, DecodeError, SecurityError, TimeoutError
+from ..errors import DecodeError, SecurityError, TimeoutError
 from ..redact import mask_url
 from ..wire.result_meta import decode_meta
-from ..wire.states import PROPAGATE_STATES, READY_STATES
-
-#: Seconds between two calls of `on_interval` for those who give no interval.
-INTERVAL = 0.5
+from ..wire.states import PROPAGATE_STATES
 
 #: True or False inside allow_join_result and denied_join_result, None elsewhere.
 _join_allowed: contextvars.ContextVar[bool | None] = contextvars.ContextVar(
@@ -89,79 +86,6 @@ def read_meta(app: Any, data: bytes, task_id: str = "", backend: Backend | None 
         place = mask_url(backend.url) if backend is not None else "the result backend"
         where = f"the result of task {task_id} in {place}"
         raise type(exc)(f"{where} cannot be read: {exc}") from exc
-
-
-def arrivals(
-    app: Any,
-    backend: Backend,
-    task_ids: Iterable[str],
-    *,
-    deadline: float | None,
-    interval: float | None = None,
-    on_interval: Callable[[], Any] | None = None,
-) -> closing[Generator[tuple[str, Meta]]]:
-    """Return an iterator, to be closed, of (id, meta) of each task as it becomes ready.
-
-    It ends when all are ready, or at `deadline`; what is ready already comes first.
-    """
-    return closing(_arrivals(app, backend, task_ids, deadline, interval, on_interval))
-
-
-def _arrivals(
-    app: Any,
-    backend: Backend,
-    task_ids: Iterable[str],
-    deadline: float | None,
-    interval: float | None,
-    on_interval: Callable[[], Any] | None,
-) -> Generator[tuple[str, Meta]]:
-    outstanding = dict.fromkeys(task_ids)
-    expected = list(outstanding)
-    if interval is None and on_interval is not None:
-        interval = INTERVAL
-    backend.expect(expected)
-    try:
-        known = found = backend.load(expected)
-        while True:
-            for task_id, data in found.items():
-                meta = read_meta(app, data, task_id, backend)
-                if task_id in outstanding and meta["status"] in READY_STATES:
-                    del outstanding[task_id]
-                    yield task_id, meta
-            if not outstanding or (deadline is not None and time.monotonic() >= deadline):
-                return
-            unfinished = list(outstanding)
-            found = _next_look(backend, unfinished, known, deadline, interval)
-            known = found
-            if on_interval is not None:
-                on_interval()
-    finally:
-        backend.forsake(expected)
-
-
-def _next_look(
-    backend: Backend,
-    task_ids: list[str],
-    known: dict[str, bytes],
-    deadline: float | None,
-    interval: float | None,
-) -> dict[str, bytes]:
-    """Wait for news of these tasks; a backend that polls does so at the caller's interval."""
-    now = time.monotonic()
-    if interval is not None and type(backend).wait is Backend.wait:
-        time.sleep(interval if deadline is None else max(0.0, min(interval, deadline - now)))
-        return backend.load(task_ids)
-    if interval is None:
-        return backend.wait(task_ids, deadline, known)
-    look = now + interval if deadline is None else min(deadline, now + interval)
-    try:
-        return backend.wait(task_ids, look, known)
-    except BackendError:
-        # Away until the look, and so perhaps back before the deadline; a refusal comes sooner.
-        now = time.monotonic()
-        if now < look or (deadline is not None and now >= deadline):
-            raise
-        return known
 
 
 def timed_out(app: Any, backend: Backend, task_ids: list[str], timeout: float) -> TimeoutError:

@@ -10,14 +10,17 @@ from typing import Any, cast
 
 from .. import current
 from ..backends.base import Backend
+from ..errors import DecodeError, SecurityError
+from ..redact import mask_url
 from ..wire import codecs
+from ..wire.result_meta import compress, decode_stored
 from ..wire.states import FAILURE, PENDING, READY_STATES, SUCCESS
+from .arrivals import arrivals, stored
 from .asyncresult import AsyncResult, ResultBase, ask_to_revoke, result_from_tuple
 from .eagerresult import EagerResult
 from .joining import (
     Meta,
     allow_join_result,
-    arrivals,
     assert_may_wait,
     deadline_after,
     denied_join_result,
@@ -103,21 +106,18 @@ class ResultSet(ResultBase):
     # --- looking ------------------------------------------------------------------------
 
     def _states(self) -> list[str]:
-        """Return the state of every leaf, in order, with one load for all that are open."""
+        """Return the state of every leaf, in order, with few questions for all that are open."""
         leaves = self.leaves()
         open_ids = [leaf.id for leaf in leaves if leaf._cache is None]
-        stored = self.backend.load(open_ids) if open_ids else {}
-        states = []
+        found = {
+            task_id: read_meta(self.app, data, task_id, self.backend)
+            for task_id, data in stored(self.backend, open_ids)
+        }
         for leaf in leaves:
-            if leaf._cache is None:
-                meta = {"status": PENDING}
-                if leaf.id in stored:
-                    meta = read_meta(self.app, stored[leaf.id], leaf.id, self.backend)
-                    leaf._remember(meta)
-                states.append(meta["status"])
-            else:
-                states.append(leaf._cache["status"])
-        return states
+            if leaf._cache is None and leaf.id in found:
+                leaf._remember(dict(found[leaf.id]))
+        metas = (leaf._cache or found.get(leaf.id) for leaf in leaves)
+        return [PENDING if meta is None else meta["status"] for meta in metas]
 
     def ready(self) -> bool:
         """Return whether all have ended."""
@@ -313,9 +313,11 @@ class GroupResult(ResultSet):
     def save(self, backend: Backend | None = None) -> None:
         """Keep the ids of this group in the backend, for `restore`."""
         assert self.id is not None, "a group needs an id to be saved"
-        value = {"result": self.as_tuple()}
-        data = codecs.encode(value, self.app.conf.result_serializer)[2]
-        (backend or self.backend).store_group(self.id, data)
+        conf, kept_by = self.app.conf, backend or self.backend
+        data = codecs.encode({"result": self.as_tuple()}, conf.result_serializer)[2]
+        if conf.result_compression and kept_by.compresses:
+            data = compress(data, conf.result_compression)
+        kept_by.store_group(self.id, data)
 
     def delete(self, backend: Backend | None = None) -> None:
         """Remove the ids that `save` kept; the results stay."""
@@ -326,15 +328,15 @@ class GroupResult(ResultSet):
     def restore(
         cls, id: str, backend: Backend | None = None, app: Any = None
     ) -> GroupResult | None:
-        """Return the group saved under `id`, or None."""
+        """Return the group saved under `id`, or None.
+
+        Raises DecodeError, ContentDisallowed or SecurityError, naming group and backend, if what
+        is stored there cannot be read.
+        """
         app = app or current.get_app()
-        data = (backend or app.backend).load_group(id)
-        if data is None:
-            return None
-        codec = codecs.codec_named(app.conf.result_serializer)
-        value = codecs.decode(data, codec.content_type, codec.content_encoding)
-        ids = value["result"] if isinstance(value, dict) else value
-        return cast(GroupResult, result_from_tuple(ids, app))
+        kept_by = backend or app.backend
+        data = kept_by.load_group(id)
+        return None if data is None else cast(GroupResult, read_group(app, data, id, kept_by))
 
     def __bool__(self) -> bool:
         return bool(self.id or self.results)
@@ -362,6 +364,24 @@ class GroupResult(ResultSet):
 
 
 ResultBase.group_class = GroupResult
+
+
+def read_group(app: Any, data: bytes, group_id: str, backend: Backend) -> Any:
+    """Return the results whose ids a saved group holds."""
+    conf = app.conf
+    accept = conf.result_accept_content or conf.accept_content
+    try:
+        value = decode_stored(data, conf.result_serializer, accept)
+        return result_from_tuple(value["result"] if isinstance(value, dict) else value, app)
+    except (DecodeError, SecurityError) as exc:
+        raise type(exc)(f"{_group_in(group_id, backend)} cannot be read: {exc}") from exc
+    except (LookupError, TypeError, ValueError) as exc:
+        text = f"{_group_in(group_id, backend)} cannot be read: it is no tuple of ids"
+        raise DecodeError(text) from exc
+
+
+def _group_in(group_id: str, backend: Backend) -> str:
+    return f"the group {group_id} saved in {mask_url(backend.url)}"
 
 
 def _value(result: AsyncResult) -> Any:

@@ -1,4 +1,4 @@
-"""The Redis backend where operators keep it: TLS, Sentinel, users of their own, and every setting."""
+"""The Redis backend where operators keep it: TLS, Sentinel, users, and every setting of it."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def test_a_result_that_is_too_large_for_redis_is_refused_and_named(
     def long() -> str:
         return "x" * 2000
 
-    with pytest.raises(BackendError, match="task a takes 1.* bytes, and Redis keeps at most 1000"):
+    with pytest.raises(BackendError, match=r"task a takes 1.* bytes, and Redis keeps at most 1000"):
         app.backend.store([meta("a", result="x" * 1000)])
     with pytest.raises(EncodeError, match="the result backend at most 1000"):
         long.update_state("b", "PROGRESS", "x" * 1000)
