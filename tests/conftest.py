@@ -19,6 +19,7 @@ from .support.databases import (
     PostgresServer,
     postgres_programs,
 )
+from .support.rabbit import RabbitControl
 from .support.servers import RabbitServer, RedisServer, rabbitmq_program
 
 #: Databases from 60 on belong to servers and nodes that stand for a whole module.
@@ -60,6 +61,22 @@ def rabbitmq_server() -> Iterator[RabbitServer]:
         yield server.start()
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_control(rabbitmq_server: RabbitServer) -> Iterator[RabbitControl]:
+    """What steers that server from inside."""
+    control = RabbitControl(rabbitmq_server)
+    yield control
+    control.stop()
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_control: RabbitControl) -> Iterator[str]:
+    """The URL of an empty virtual host of that server."""
+    url = rabbitmq_control.new_vhost()
+    yield url
+    rabbitmq_control.drop_vhost(url)
 
 
 @pytest.fixture

@@ -132,12 +132,13 @@ class RabbitServer:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    env={**os.environ, **self._environment()},
+                    env={**os.environ, **self.environment()},
                     start_new_session=True,
                 )
             )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make it this server, and let others find it."""
         folder = self.folder
         return {
             "HOME": str(folder / "home"),
