@@ -103,7 +103,7 @@ def decode_envelope(envelope: bytes) -> Message:
     """
     try:
         parts = _decoder.decode(envelope)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         parts = _decode_leniently(envelope)
     encoding = parts.content_encoding or "utf-8"
     body = unpack_body(parts.body, parts.properties.get("body_encoding"), encoding)
@@ -141,7 +141,10 @@ def unpack_body(body: Any, body_encoding: str | None, content_encoding: str) -> 
         except (LookupError, ValueError) as exc:
             raise DecodeError(f"message body is not {content_encoding}: {exc}") from exc
     if isinstance(body, dict | list):  # a hand-written message: the decoded body itself
-        return json.dumps(body).encode()
+        try:
+            return json.dumps(body).encode()
+        except RecursionError as exc:
+            raise DecodeError(f"message body is nested too deep: {exc}") from exc
     raise DecodeError(f"message body is {type(body).__name__}, text expected")
 
 

@@ -85,7 +85,7 @@ def _fields(body: dict[Any, Any]) -> dict[str, Any]:
 def _headers(fields: dict[str, Any]) -> TaskHeaders:
     try:
         return refuse_oddities(msgspec.convert(fields, TaskHeaders))
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:
         raise DecodeError(f"task message: {exc}") from exc
 
 

@@ -54,7 +54,7 @@ def decode_task(envelope: bytes, accept: frozenset[str] = _JSON) -> TaskMessage:
     """
     try:
         message = _decoder.decode(envelope)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         message = _second_look(envelope, exc)
     if message.headers.task is None:
         message.headers = headers_in_body(message, accept)
@@ -75,7 +75,7 @@ def _second_look(envelope: bytes, cause: Exception) -> TaskMessage:
             content_encoding=parts.content_encoding,
             body=parts.body,
         )
-    except msgspec.MsgspecError as exc:
+    except (msgspec.MsgspecError, RecursionError) as exc:
         raise DecodeError(f"task message: {exc}") from cause
 
 

@@ -161,6 +161,14 @@ CASES: dict[str, tuple[bytes, str]] = {
     "no envelope": (b"\xff\x00", "not a message envelope"),
     "headers that are a list": (message(raw_headers=[1]), "headers"),
     "a nest in the envelope": (b'{"headers": ' + b"[" * 100_000, "not a message envelope"),
+    "a nest in a stamp": (
+        message(stamps={"x": 1}).replace(b'{"x": 1}', b'{"x": ' + nested(50_000) + b"}"),
+        "not a message envelope",
+    ),
+    "a nest in an unknown header": (
+        message(x=1).replace(b'"x": 1', b'"x": ' + nested(1_000_000)),
+        "not a message envelope",
+    ),
     "no task anywhere": (message(b"[1]", raw_headers={}), "no task header and no task in the body"),
     "no id": (message(raw_headers={"task": "trial.mark"}), "without an id"),
     "another protocol altogether": (

@@ -254,6 +254,22 @@ class TestMalformed:
         with pytest.raises(DecodeError):
             decode_body(message, JSON)
 
+    @pytest.mark.parametrize("depth", [*range(150, 1100, 50), 50_000])
+    @pytest.mark.parametrize("place", ["stamps", "unknown", "properties", "body"])
+    def test_a_nest_of_any_depth_is_read_or_one_of_two_errors(self, depth: int, place: str) -> None:
+        nest = b"[" * depth + b"]" * depth
+        parts = {"stamps": b'{"x": 1}', "unknown": b"2", "properties": b"3", "body": b"4"}
+        parts[place] = b'{"x": ' + nest + b"}"
+        raw = (
+            b'{"headers": {"task": "t", "id": "1", "lang": "py", "stamps": %(stamps)s, '
+            b'"x": %(unknown)s}, "properties": {"x": %(properties)s}, "body": %(body)s}'
+        ) % {name.encode(): text for name, text in parts.items()}
+
+        with contextlib.suppress(DecodeError, InvalidTaskError):
+            decode_task(raw)
+        with contextlib.suppress(DecodeError, InvalidTaskError):
+            decode_body(decode_envelope(raw), JSON)
+
     @given(values.plain, st.dictionaries(st.sampled_from(["task", "id", "eta"]), values.plain))
     def test_any_message_is_a_task_or_one_of_two_errors(
         self, body: Any, headers: dict[str, Any]
