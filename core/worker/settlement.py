@@ -194,7 +194,7 @@ class Settlement:
             "task-retried",
             request.task,
             uuid=request.id,
-            exception=outcome.text,
+            exception=_cause(outcome.text),
             traceback=outcome.traceback,
         )
 
@@ -430,6 +430,13 @@ class Settlement:
         self.events.task(
             "task-failed", request.task, uuid=request.id, exception=text, traceback=traceback
         )
+
+
+def _cause(text: str) -> str:
+    """Return why a task is retried: what follows the time in `Retry in 5s: OSError()`."""
+    if not text.startswith("Retry "):
+        return text
+    return text.partition(": ")[2] or "None"
 
 
 def wants_result(app: Any, message: TaskMessage, task: Any, *, failed: bool = False) -> bool:
