@@ -119,6 +119,19 @@ def _lease(conf: Conf) -> Iterator[tuple[str, str, str]]:
         )
 
 
+#: Serializers by name, as in kombu: a setting may say either.
+CONTENT_TYPES = {
+    "json": "application/json",
+    "pickle": "application/x-python-serialize",
+    "yaml": "application/x-yaml",
+    "msgpack": "application/x-msgpack",
+}
+
+
+def _content_type(name: str) -> str:
+    return CONTENT_TYPES.get(name, name)
+
+
 def _content(conf: Conf) -> Iterator[tuple[str, str, str]]:
     accepted = conf["accept_content"]
     pairs = (
@@ -126,7 +139,7 @@ def _content(conf: Conf) -> Iterator[tuple[str, str, str]]:
         ("result_serializer", conf["result_accept_content"] or accepted, "accept_content"),
     )
     for key, names, by in pairs:
-        if conf[key] not in names and f"application/{conf[key]}" not in names:
+        if _content_type(conf[key]) not in map(_content_type, names):
             yield (
                 key,
                 "error",
