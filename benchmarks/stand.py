@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pika
 import psutil
 import redis
 
 from taskctl.core.brokers import open_broker
-from tests.support.servers import RedisServer
+from tests.support.servers import RabbitServer, RedisServer
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +55,8 @@ CELERY = Contestant("Celery", "celery")
 #: taskctl on a database of its own, where it may run beside Celery and not meet it.
 TASKCTL_APART = Contestant("taskctl", "taskctl", broker="redis/1")
 CELERY_QUIET = Contestant("Celery, quiet", "celery", options=QUIET)
+TASKCTL_RABBITMQ = Contestant("taskctl", "taskctl", broker="rabbitmq")
+CELERY_RABBITMQ = Contestant("Celery", "celery", broker="rabbitmq")
 
 
 class Stand:
@@ -63,6 +66,7 @@ class Stand:
         self.folder = Path(tempfile.mkdtemp(prefix="taskctl-bench-"))
         self.embedded = self.folder / "embedded"
         self.server = RedisServer()
+        self._rabbit: RabbitServer | None = None
 
     def __enter__(self) -> Stand:
         self.server.start()
@@ -72,13 +76,25 @@ class Stand:
     def __exit__(self, *exc_info: object) -> None:
         self.redis.close()
         self.server.stop()
+        if self._rabbit is not None:
+            self._rabbit.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def rabbit(self) -> RabbitServer:
+        """The RabbitMQ server, started when it is first asked for."""
+        if self._rabbit is None:
+            self._rabbit = RabbitServer()
+            self._rabbit.start()
+        return self._rabbit
 
     def url(self, contestant: Contestant) -> str:
         """Return the URL of its broker."""
         engine, _, number = contestant.broker.partition("/")
         if engine == "redis":
             return self.server.url.removesuffix("0") + (number or "0")
+        if engine == "rabbitmq":
+            return self.rabbit.url
         return f"sqlite:///{self.embedded}/queue.db"
 
     def env(self, contestant: Contestant) -> dict[str, str]:
@@ -106,6 +122,9 @@ class Stand:
         self.redis.flushall()
         shutil.rmtree(self.embedded, ignore_errors=True)
         self.embedded.mkdir()
+        if self._rabbit is not None:
+            with pika.BlockingConnection(pika.URLParameters(self._rabbit.url)) as line:
+                line.channel().queue_delete(QUEUE)
 
     def send(self, contestant: Contestant, task: str, count: int) -> Any:
         """Send tasks with the contestant's own producer; return what apps/send.py says."""

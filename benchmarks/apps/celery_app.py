@@ -11,6 +11,8 @@ from .work import answer
 app = Celery("bench", broker=os.environ["BENCH_BROKER"])
 app.conf.result_backend = os.environ["BENCH_BACKEND"] or "disabled"
 app.conf.task_ignore_result = not os.environ["BENCH_BACKEND"]
+if os.environ["BENCH_BROKER"].startswith("amqp"):
+    app.conf.broker_transport_options = {"confirm_publish": True}  # taskctl always waits for them
 
 
 @app.task(name="bench.noop")

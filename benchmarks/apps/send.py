@@ -1,8 +1,9 @@
-"""Send tasks one by one, as a program: `python -m benchmarks.apps.send PRODUCT noop|answer N`.
+"""Send tasks, as a program: `python -m benchmarks.apps.send PRODUCT noop|group|answer|last N`.
 
-`noop` prints how many seconds the N calls took; `answer` sends each when the one before has begun
-and the worker has been idle for a moment, and prints a JSON list of the seconds from before the
-call to the begin of the task.
+`noop` prints how many seconds N calls one by one took, `group` how many N calls in groups of 500;
+`last` sends one task that answers to UDP port N when it begins, and prints 0; `answer` sends each
+when the one before has begun and the worker has been idle for a moment, and prints a JSON list of
+the seconds from before the call to the begin of the task.
 """
 
 from __future__ import annotations
@@ -32,6 +33,23 @@ def send_noops(app: Any, count: int) -> float:
     return (time.perf_counter() - began) * count / (count - 1)
 
 
+def send_groups(app: Any, count: int, size: int = 500) -> float:
+    """Return how many seconds `count` calls in groups of `size` take."""
+    noop = app.tasks["bench.noop"]
+    noop.delay()
+    group = importlib.import_module(type(app).__module__.partition(".")[0]).group
+    began = time.perf_counter()
+    for _ in range(count // size):
+        group([noop.si() for _ in range(size)], app=app).apply_async()
+    return time.perf_counter() - began
+
+
+def send_last(app: Any, port: int) -> float:
+    """Send the task that tells when those before it are through."""
+    app.tasks["bench.answer"].delay(port)
+    return 0.0
+
+
 def ask_answers(app: Any, count: int) -> list[float]:
     """Return for each of `count` calls the seconds from the call to the begin of the task."""
     answer = app.tasks["bench.answer"]
@@ -53,4 +71,5 @@ def ask_answers(app: Any, count: int) -> list[float]:
 if __name__ == "__main__":
     product, task, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
     module = importlib.import_module(f"benchmarks.apps.{product}_app")
-    print(json.dumps({"noop": send_noops, "answer": ask_answers}[task](module.app, number)))
+    send = {"noop": send_noops, "group": send_groups, "answer": ask_answers, "last": send_last}
+    print(json.dumps(send[task](module.app, number)))
