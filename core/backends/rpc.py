@@ -47,6 +47,8 @@ _PATIENCE, _FAREWELL = 5.0, 1.0
 #: Metas kept of results nobody has asked for; beyond it the oldest are dropped.
 _KEPT = 100_000
 _FOR_EVER = float("inf")
+#: Seconds an unused reply queue is kept where results are kept for ever: it must go one day.
+_QUEUE_EXPIRES = 86400.0
 
 
 class Post(NamedTuple):
@@ -121,7 +123,7 @@ class RpcBackend(Backend):
 
     def _queue(self) -> Queue:
         # Celery's is auto-delete as well, and so loses what comes while the client reconnects.
-        return Queue(name=self._post.queue(), expires=self.expires or None)
+        return Queue(name=self._post.queue(), expires=self.expires or _QUEUE_EXPIRES)
 
     # --- sending ----------------------------------------------------------------------------
 
@@ -150,7 +152,7 @@ class RpcBackend(Backend):
             exchange="",
             routing_key=item.reply_to,
         )
-        lifetime = self.lifetime(item.state) or 86400.0
+        lifetime = self.lifetime(item.state) or _QUEUE_EXPIRES
         return Publication(
             exchange="", routing_key=item.reply_to, envelope=envelope, queue_expires=lifetime
         )
