@@ -24,7 +24,7 @@ from . import redis_diagnosis as diagnosis
 from . import redis_inspection as inspection
 from . import redis_scripts as scripts
 from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
-from .redis_address import clean_tls, read_url
+from .redis_address import check_files, clean_tls, read_url
 from .redis_bell import Bell
 from .redis_fanout import BroadcastQueues
 from .redis_greeting import check_server, facts, version
@@ -60,7 +60,7 @@ class RedisBroker(Broker):
         super().__init__(url, options=options, owner=owner)
         self._address = read_url(url)
         self._settings = read_options(self.options)
-        clean_tls({**(self._settings.ssl or {}), **self._address.tls_options})
+        check_files(clean_tls({**(self._settings.ssl or {}), **self._address.tls_options}))
         self._in_turn = self._settings.queue_order_strategy == ROUND_ROBIN
         self._finder = Finder(self._address, self._settings)
         self._keys = Keys(self._settings, self._address.db)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -200,3 +201,12 @@ def clean_tls(settings: Mapping[str, Any]) -> dict[str, Any]:
     if str(cleaned.get("ssl_cert_reqs")) in ("none", "VerifyMode.CERT_NONE", "0"):
         cleaned.setdefault("ssl_check_hostname", False)
     return cleaned
+
+
+def check_files(settings: Mapping[str, Any]) -> None:
+    """Raise ImproperlyConfigured if TLS settings name a file that cannot be read."""
+    for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+        path = settings.get(name)
+        if path and not os.access(path, os.R_OK):
+            state = "may not be read" if os.path.exists(path) else "is not there"
+            raise ImproperlyConfigured(f"{name}: the file {os.fspath(path)} {state}")

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import itertools
 import logging
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from ..errors import BrokerConnectionError, BrokerError, ImproperlyConfigured
 from .redis_address import Address, clean_tls
 from .redis_keys import Keys
 from .redis_options import Options
-from .redis_refusals import lacks_right, translated
+from .redis_refusals import is_hang_up, lacks_right, translated
 from .redis_rights import FRAME, commands_in, missing_rights
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Line:
     ) -> None:
         self.address = address
         self.alive = False
+        self._opening = True
         self._owed = 0
         self._sent = b""
         self._keys = keys
@@ -77,13 +79,14 @@ class Line:
         try:
             self._connection.connect()
         except (redis.RedisError, OSError) as exc:
-            raise self.explain(exc) from exc
+            raise self.explain(_first_word(address, exc)) from exc
         self.alive = True
         try:
             self.ask(b"PING")  # a server that wants a password, or is loading, says so only now
         except BrokerError:
             self.close()
             raise
+        self._opening = False
         self._socket().settimeout(options.socket_timeout)
 
     def close(self) -> None:
@@ -209,7 +212,9 @@ class Line:
                 asked = next(itertools.islice(commands_in(self._sent), place, None), ())
             missing = missing_rights(self.replies_to, self._keys, asked)
             self.alive = self.alive and missing != list(FRAME)
-        return translated(exc, self.address.shown, self.address.username, missing)
+        return translated(
+            exc, self.address.shown, self.address.username, missing, opening=self._opening
+        )
 
     def replies_to(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Return the replies to all these commands; a refusal is a reply like any other."""
@@ -218,6 +223,22 @@ class Line:
         replies = [self._reply() for _ in commands]
         self.alive = True
         return replies
+
+
+def _first_word(address: Address, failure: Exception) -> Exception:
+    """Return what a server says that hangs up before it was asked; else the failure.
+
+    In protected mode, or with too many clients, it says why and is gone before the driver, which
+    talks first, could have read it.
+    """
+    if address.host is None or address.tls or not is_hang_up(failure):
+        return failure
+    try:
+        with socket.create_connection((address.host, address.port), timeout=0.5) as line:
+            said = line.recv(4096)
+    except OSError:
+        return failure
+    return redis.ResponseError(said[1:].decode("utf-8", "replace")) if said[:1] == b"-" else failure
 
 
 def _connection(address: Address, options: Options, timeout: float) -> Any:

@@ -5,6 +5,7 @@ The one place where exceptions of redis-py become ours.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 
 import redis
@@ -29,9 +30,17 @@ def lacks_right(exc: Exception) -> bool:
 
 
 def translated(
-    exc: Exception, where: str, user: str | None = None, missing: Sequence[str] = ()
+    exc: Exception,
+    where: str,
+    user: str | None = None,
+    missing: Sequence[str] = (),
+    *,
+    opening: bool = False,
 ) -> BrokerError:
-    """Return redis-py's exception as one of ours; `missing` are the rights the user lacks."""
+    """Return redis-py's exception as one of ours; `missing` are the rights the user lacks.
+
+    A line that ends while it is `opening` may have met a server that speaks another language.
+    """
     text = " ".join(str(exc).split()).rstrip(".")
     if lacks_right(exc):
         return rights_wanted(where, user, missing, text)
@@ -40,7 +49,8 @@ def translated(
     if isinstance(exc, redis.exceptions.BusyLoadingError):
         return BrokerConnectionError(f"{where} is still loading its data: try again")
     if isinstance(exc, redis.TimeoutError | TimeoutError):
-        return BrokerConnectionError(f"{where} did not answer in time: {text}")
+        doubt = " (does it speak TLS on this port?)" if opening and "rediss:" in where[:7] else ""
+        return BrokerConnectionError(f"{where} did not answer in time: {text}{doubt}")
     if "protected mode" in text:
         return BrokerError(
             f"{where} is in protected mode and answers its own host only: give it a password"
@@ -48,8 +58,64 @@ def translated(
             " protected-mode no"
         )
     if isinstance(exc, redis.ConnectionError | OSError):
-        return BrokerConnectionError(f"broker {where}: {reason(exc) or text}")
+        found = _of_tls(exc, where) or reason(exc) or text
+        hung_up = opening and is_hang_up(exc)
+        if hung_up and where.startswith("redis://"):
+            found += " (does it speak TLS there? then write rediss://)"
+        elif hung_up and not where.startswith("redis+socket"):
+            found += " (does it want a certificate of ours? then set ssl_certfile and ssl_keyfile)"
+        return BrokerConnectionError(f"broker {where}: {found}")
     return _of_reply(exc, where, text)
+
+
+def is_hang_up(exc: Exception) -> bool:
+    """Return whether the other side ended the connection without a word."""
+    ends = (EOFError, BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
+    return any(isinstance(one, ends) or "closed by server" in str(one) for one in _chain(exc))
+
+
+def _of_tls(exc: Exception, where: str) -> str:
+    """Return what went wrong with TLS, and what to set; empty if it was something else."""
+    for error in _chain(exc):
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = error.verify_message.rstrip(".")
+            if error.verify_code in _NAME_MISMATCH:
+                return (
+                    f"its certificate is for another name ({why}): write a name that it holds into"
+                    " the URL, or set ssl_check_hostname to false"
+                )
+            return (
+                f"its certificate is not trusted ({why}): name the file of its authority with"
+                " ssl_ca_certs"
+            )
+        if isinstance(error, ssl.SSLError):
+            if error.reason in _NO_TLS:
+                return "it speaks no TLS on this port: write redis:// or name its TLS port"
+            if error.reason in _WANTS_CERTIFICATE:
+                return (
+                    "it wants a certificate that it trusts: set ssl_certfile and ssl_keyfile"
+                    f" ({error.reason.lower().replace('_', ' ')})"
+                )
+    return ""
+
+
+#: Codes of OpenSSL (x509_vfy.h): hostname, email and IP address mismatch.
+_NAME_MISMATCH = (62, 63, 64)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
+_WANTS_CERTIFICATE = (
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE",
+)  # fmt: skip
+
+
+def _chain(exc: BaseException) -> list[BaseException]:
+    """Return an exception and those it came from."""
+    found: list[BaseException] = []
+    following: BaseException | None = exc
+    while following is not None and following not in found:
+        found.append(following)
+        following = following.__cause__ or following.__context__
+    return found
 
 
 def rights_wanted(
@@ -110,5 +176,6 @@ def reason(exc: Exception) -> str:
     """Return what the system says of a connection that failed, without the driver's words."""
     for error in (exc, exc.__cause__, exc.__context__):
         if isinstance(error, OSError) and error.strerror:
-            return error.strerror[:1].lower() + error.strerror[1:]
+            text = error.strerror
+            return text if text[:2].isupper() else text[:1].lower() + text[1:]
     return ""

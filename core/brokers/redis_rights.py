@@ -56,8 +56,9 @@ def missing_rights(send: Send, keys: Keys, asked: Sequence[bytes] = ()) -> list[
     listened = asked[:1] == [b"PSUBSCRIBE"]
     looks += [["PSUBSCRIBE" if listened else "PUBLISH", name, ""][: 2 if listened else 3]
               for name in channels]  # fmt: skip
-    first, *replies, last = send([["MULTI"], *commands, *looks, ["DISCARD"]])
-    if isinstance(first, Exception) or isinstance(last, Exception):
+    # EXEC has nothing to do there, and says so if it may.
+    first, *replies, last, end = send([["MULTI"], *commands, *looks, ["DISCARD"], ["EXEC"]])
+    if isinstance(first, Exception) or isinstance(last, Exception) or _forbids(end):
         return list(FRAME)
     found = [
         _right(sample) for sample, reply in zip(commands, replies, strict=False) if _forbids(reply)

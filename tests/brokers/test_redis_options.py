@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +13,7 @@ from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.brokers.redis_address import clean_tls, read_url
 from taskctl.core.brokers.redis_keys import Keys
 from taskctl.core.brokers.redis_options import Options, idle_options, read_options
-from taskctl.core.errors import BrokerConnectionError, BrokerError, ImproperlyConfigured
-from taskctl.core.wire.queues import direct_queue
-
-from ..support.servers import free_port
-from ..support.waiting import eventually
-from .peer import publication, wait_readable
+from taskctl.core.errors import BrokerError, ImproperlyConfigured
 
 
 @pytest.mark.parametrize(
@@ -132,73 +122,6 @@ def test_the_list_of_a_queue_leads_back_to_the_queue(
 
     assert keys.queue_of(keys.list_of(queue, priority)) == queue
     assert keys.list_of(queue, priority) in keys.lists(queue)
-
-
-@contextmanager
-def server_with(folder: Path, *arguments: str) -> Iterator[None]:
-    """A redis-server that no TCP port leads to without TLS."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("redis-server is not installed")
-    command = [binary, "--port", "0", "--save", "", "--dir", str(folder), *arguments]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-
-
-def opened(url: str, **options: Any) -> RedisBroker:
-    """Return a broker, open as soon as its server answers."""
-    broker = RedisBroker(url, options=options, owner="one")
-
-    def answers() -> bool:
-        try:
-            broker.open()
-        except BrokerConnectionError:
-            return False
-        return True
-
-    eventually(answers)
-    return broker
-
-
-def test_a_unix_socket_is_spoken_to(tmp_path: Path) -> None:
-    path = tmp_path / "r.sock"
-    with server_with(tmp_path, "--unixsocket", str(path)):
-        broker = opened(f"redis+socket://{path}?virtual_host=1")
-        broker.publish([publication("a")])
-
-        assert broker.size("q") == 1
-        broker.close()
-
-
-def test_tls_is_spoken_and_certificates_are_checked(tmp_path: Path) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    make = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", *subject]
-    subprocess.run([*make, "-out", certificate, "-keyout", key], check=True, capture_output=True)
-    port = free_port()
-    files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-auth-clients", "no"]
-    with server_with(tmp_path, "--tls-port", str(port), *files):
-        url = f"rediss://localhost:{port}/0"
-        trusting = opened(url, ssl={"ssl_cert_reqs": ssl.CERT_NONE})
-        checking = opened(f"{url}?ssl_cert_reqs=required&ssl_ca_certs={certificate}")
-        trusting.register("one@host", {}, 30.0)
-        trusting.subscribe(direct_queue("q"))
-        assert trusting.receive(1) == []
-
-        checking.publish([publication("a" * 100_000)])
-
-        assert wait_readable(trusting, 5)
-        assert len(trusting.receive(1)) == 1
-        with pytest.raises(BrokerConnectionError, match="certificate"):
-            RedisBroker(url).open()
-        trusting.close()
-        checking.close()
 
 
 def test_a_broker_that_was_never_opened_refuses_work() -> None:
