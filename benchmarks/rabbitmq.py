@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import time
 
-import pika
-
 from .drain import BEGIN_WITHIN, END_WITHIN
 from .report import Claim, Figure
 from .rounds import Sample, take_turns
@@ -33,7 +31,7 @@ def drain(stand: Stand, contestant: Contestant, tasks: int) -> float:
         ear.settimeout(END_WITHIN)
         stand.send(contestant, "noop", tasks)
         stand.send(contestant, "last", ear.getsockname()[1])
-        with pika.BlockingConnection(pika.URLParameters(stand.url(contestant))) as line:
+        with stand.rabbit.connect() as line:
             channel = line.channel()
 
             def waiting() -> int:

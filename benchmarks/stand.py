@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pika
 import psutil
 import redis
 
@@ -123,7 +122,7 @@ class Stand:
         shutil.rmtree(self.embedded, ignore_errors=True)
         self.embedded.mkdir()
         if self._rabbit is not None:
-            with pika.BlockingConnection(pika.URLParameters(self._rabbit.url)) as line:
+            with self._rabbit.connect() as line:
                 line.channel().queue_delete(QUEUE)
 
     def send(self, contestant: Contestant, task: str, count: int) -> Any:

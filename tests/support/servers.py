@@ -165,9 +165,13 @@ class RabbitServer:
             raise RuntimeError(f"{ended} ended: {(self.folder / 'output').read_text()[-2000:]}")
         # Its first moments: a line that is refused, or closed in the middle of a word.
         with contextlib.suppress(pika.exceptions.AMQPError, OSError):
-            pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port)).close()
+            self.connect().close()
             return True
         return False
+
+    def connect(self) -> pika.BlockingConnection:
+        """Return a connection of another library's."""
+        return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port))
 
     def stop(self) -> None:
         """End the server, then what knew its name; Erlang's own children are in its session."""
