@@ -90,6 +90,13 @@ class EventDispatcher:
         broker.broadcast(self.exchange, key, envelope)
 
 
+def retry_cause(text: str) -> str:
+    """Return why a task is retried: what follows the time in `Retry in 5s: OSError()`."""
+    if not text.startswith("Retry "):
+        return text
+    return text.partition(": ")[2] or "None"
+
+
 class ConnectedDispatcher:
     """`app.events.Dispatcher`: sends events of the user's own over a connection.
 

@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..messaging import deadletters
 from ..messaging.consumer import Consumer, Delivery
-from ..messaging.events import EventDispatcher
+from ..messaging.events import EventDispatcher, retry_cause
 from ..signals import task_failure, task_rejected, task_revoked
 from ..tasks.execute import failure_followers
 from ..tasks.metas import failure_meta, revoked_meta
@@ -194,7 +194,7 @@ class Settlement:
             "task-retried",
             request.task,
             uuid=request.id,
-            exception=_cause(outcome.text),
+            exception=retry_cause(outcome.text),
             traceback=outcome.traceback,
         )
 
@@ -430,13 +430,6 @@ class Settlement:
         self.events.task(
             "task-failed", request.task, uuid=request.id, exception=text, traceback=traceback
         )
-
-
-def _cause(text: str) -> str:
-    """Return why a task is retried: what follows the time in `Retry in 5s: OSError()`."""
-    if not text.startswith("Retry "):
-        return text
-    return text.partition(": ")[2] or "None"
 
 
 def wants_result(app: Any, message: TaskMessage, task: Any, *, failed: bool = False) -> bool:
