@@ -64,6 +64,10 @@ class ResultPlace:
             given = split_url(
                 "redis", conf.redis_host or "localhost", conf.redis_port, None, None, conf.redis_db
             )
+        if given in ("db", "database") and conf.database_url:
+            given = f"db+{conf.database_url.removeprefix('db+')}"
+        if given == "cache" and conf.cache_backend:
+            given = f"cache+{conf.cache_backend.removeprefix('cache+')}"
         plain = isinstance(given, str) and given.startswith("redis://")
         return f"rediss://{given[8:]}" if plain and conf.redis_backend_use_ssl else given
 

@@ -81,7 +81,6 @@ PREFIXES = (
 
 LATER_AMQP = "the RabbitMQ broker is not there yet"
 STRAIGHT = "rpc results go straight to the reply queue, as in Celery"
-LATER_DATABASE = "the SQL database result backend is not there yet"
 LATER_SECURITY = "signed messages are not there yet"
 NO_BACKEND = "there is no result backend of this kind"
 NO_PART = "the worker is built otherwise: it has no such part to replace"
@@ -453,26 +452,29 @@ SECURITY = tuple(_group(LATER_SECURITY,
     _("security_digest", "str", "sha256", "Digest of signatures."),
 ))  # fmt: skip
 
-DATABASE = tuple(_group(LATER_DATABASE,
+DATABASE = (
     _("database_url", "str", None, "Database, when result_backend is plain 'database'.",
       ("CELERY_RESULT_DBURI",)),
     _("database_engine_options", "dict", {"pool_pre_ping": True, "pool_recycle": 3600},
       "Arguments of SQLAlchemy's create_engine.", ("CELERY_RESULT_ENGINE_OPTIONS",)),
     _("database_engine_callback", "callable", None, "Called with each new engine."),
-    _("database_short_lived_sessions", "bool", False, "Open a new session each time.",
+    _("database_short_lived_sessions", "bool", False, "Keep no connection open between uses.",
       ("CELERY_RESULT_DB_SHORT_LIVED_SESSIONS",)),
     _("database_table_schemas", "dict", None, "Schema of the tables 'task' and 'group'."),
     _("database_table_names", "dict", None, "Name of the tables 'task' and 'group'.",
       ("CELERY_RESULT_DB_TABLENAMES",)),
     _("database_create_tables_at_setup", "bool", True,
       "Create the tables at start, not at first use."),
-))  # fmt: skip
+    _("cache_backend", "str", None,
+      "Servers, when result_backend is plain 'cache'; name of a cache, when it is 'django-cache'."),
+    _("cache_backend_options", "dict", {}, "Options of the memcached client."),
+    _("mongodb_backend_settings", "dict", None,
+      "Host, port, user, password, database, collections and options of MongoDB."),
+)  # fmt: skip
 
 #: Settings of result backends that taskctl does not have.  They stay known, so that
 #: a configuration made for Celery is read, and one that relies on them is warned about.
 FOREIGN = tuple(_group(NO_BACKEND,
-    _("cache_backend", "str", None, "Server of the cache backend."),
-    _("cache_backend_options", "dict", {}, "Its client's options."),
     _("cassandra_entry_ttl", "seconds", None, "Seconds an entry is kept.", minimum=0),
     _("cassandra_keyspace", "str", None, "Keyspace."),
     _("cassandra_port", "int|str", None, "Port."),
@@ -505,7 +507,6 @@ FOREIGN = tuple(_group(NO_BACKEND,
     _("gcs_threadpool_maxsize", "int", None, "Threads that talk to the bucket."),
     _("couchbase_backend_settings", "dict", None, "How to connect."),
     _("arangodb_backend_settings", "dict", None, "How to connect."),
-    _("mongodb_backend_settings", "dict", None, "Database, collections, options."),
     _("cosmosdbsql_database_name", "str", "celerydb", "Database."),
     _("cosmosdbsql_collection_name", "str", "celerycol", "Collection."),
     _("cosmosdbsql_consistency_level", "str", "Session", "Consistency level."),

@@ -39,6 +39,8 @@ class FilesystemBackend(PollingBackend):
     locks.  May be used after a fork, in both processes.
     """
 
+    compresses = True
+
     def __init__(self, url: str, **settings: Any) -> None:
         super().__init__(url, **settings)
         path = url.partition("://")[2]

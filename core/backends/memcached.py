@@ -60,6 +60,7 @@ class MemcachedBackend(PollingBackend):
     what it has room for: a result may be gone before its time.
     """
 
+    compresses = True
     naps = (0.002, 0.05)
 
     def __init__(self, url: str, **settings: Any) -> None:

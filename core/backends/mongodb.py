@@ -45,7 +45,7 @@ _CLIENT_OPTIONS = {
 }
 #: Most bytes of one document.  Source: MongoDB manual, "MongoDB Limits and Thresholds".
 _LARGEST = 16 * 1024 * 1024
-#: Room for the fields beside `result`.
+#: Room for what a document has beside the bytes of its meta.
 _MARGIN = 64 * 1024
 #: Codes of errors.  Source: MongoDB manual, "Error Codes".
 _AUTHENTICATION_FAILED, _DUPLICATE_KEY = 18, 11000
@@ -63,6 +63,8 @@ class MongoBackend(PollingBackend):
     are made.
     """
 
+    compresses = True
+    max_bytes = _LARGEST - _MARGIN
     naps = (0.005, 0.2)
 
     def __init__(self, url: str, **settings: Any) -> None:
@@ -207,7 +209,7 @@ class MongoBackend(PollingBackend):
         if rows.text(item.task_id) != item.task_id:
             logger.error("%s cannot keep the result of task %r", self.where, item.task_id)
             return None
-        if len(item.meta) > _LARGEST - _MARGIN:
+        if len(item.meta) > self.max_bytes:
             reason = f"{len(item.meta)} bytes are more than a document of MongoDB may have (16 MiB)"
             logger.error("%s: result of task %s: %s", self.where, item.task_id, reason)
             item = rows.unfit(item, reason, self._serializer)

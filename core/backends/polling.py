@@ -62,6 +62,9 @@ class PollingBackend(Backend):
             nap = max((now - began) / 20, shortest)
             time.sleep(max(0.0, min(nap, longest, remaining)))
 
+    def may_pass(self, exc: BackendError) -> bool:
+        return isinstance(exc, BackendAway)
+
     def forked(self) -> bool:
         """Return whether this is a child that has not been told of it yet, once."""
         pid = os.getpid()
