@@ -44,12 +44,17 @@ class ResultBase:
         """Return the results of single tasks this one stands for."""
         raise NotImplementedError
 
-    def ancestors(self) -> list[AsyncResult]:
-        """Return the results of the tasks before this one in its chain, the first one first."""
+    def ancestors(self, headers: bool = True) -> list[AsyncResult]:
+        """Return the results of the tasks before this one in its chain, the first one first.
+
+        Without `headers`, not those of chords: when one fails, so does the body, with ChordError,
+        as soon as all have ended.
+        """
         found: list[AsyncResult] = []
         node = self.parent
         while node is not None:
-            found[:0] = node.leaves()
+            if headers or isinstance(node, AsyncResult):
+                found[:0] = node.leaves()
             node = node.parent
         return found
 
@@ -122,7 +127,7 @@ class AsyncResult(ResultBase):
         if disable_sync_subtasks:
             assert_may_wait()
         if self._cache is None:
-            ancestors = self.ancestors() if follow_parents and propagate else []
+            ancestors = self.ancestors(headers=False) if follow_parents and propagate else []
             self._wait(ancestors, timeout, interval, on_interval, on_message)
         return self.maybe_throw(propagate=propagate, callback=callback)
 

@@ -48,7 +48,7 @@ class InlineFollowers(Followers):
             request.children.append(step.apply((value,), chain=rest, **lineage))
         return []
 
-    def _rest_of_chain(self, request: Context) -> Iterator[Context]:
+    def _rest_of_chain(self, chain: Any) -> Iterator[tuple[Context, bool]]:
         return iter(())  # nobody waits for what was never sent
 
     def _send_errbacks(self, errbacks: list[Any], request: Context) -> list[Any]:

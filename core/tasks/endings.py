@@ -13,7 +13,7 @@ from .. import interrupts, signals
 from ..errors import Ignore, Reject, Retry, WorkerLostError
 from ..wire.outcome import FAILED, IGNORED, REJECTED, RETRIED, SUCCEEDED
 from ..wire.saferepr import saferepr
-from ..wire.states import FAILURE, RETRY, SUCCESS
+from ..wire.states import FAILURE, RETRY, REVOKED, SUCCESS
 from .followers import Followers
 from .metas import MetaWriter
 from .record import Run
@@ -98,14 +98,30 @@ class Endings:
 
     def conclude(self, run: Run) -> None:
         """Bring the run to the end that its kind asks for."""
-        if run.request.chord is not None:
-            log.warning(
-                "%s[%s] is part of a chord, which this version does not join: "
-                "its body will not run",
-                run.task.name,
-                run.request.id,
-            )
         self._by_kind[run.kind](run)
+        effects = run.request.__dict__.get("_effects")
+        if effects is not None:  # a task that has ended a chord: celery.chord_unlock
+            run.results.extend(effects.results)
+            run.publications.extend(effects.publications)
+
+    def part(self, run: Run, state: str, result: Any) -> None:
+        """Note that a part of a chord has ended."""
+        if self.followers.parts is not None:
+            returned = self.followers.parts.returned(run.request, state, result)
+            if returned is not None:
+                run.parts.append(returned)
+
+    def unfinished(self, run: Run, exc: BaseException) -> None:
+        """Fail the chords that wait for a run which ended neither well nor badly."""
+        request = run.request
+        if request.chord is None and not request.chain:
+            return
+        after = self.followers.after_failure(request, exc, "", REVOKED)
+        run.results.extend(after.results)
+        run.parts.extend(after.parts)
+        if request.chord is not None and self.followers.parts is None and run.stores:
+            # Whoever joins looks for the results of all.
+            run.results.append(self.writer.write(request, FAILURE, exc))
 
     # --- one for each kind --------------------------------------------------------------------
 
@@ -116,10 +132,12 @@ class Endings:
                 run.publications = self.followers.after_success(request, run.value)
             if run.stores:
                 run.results.append(self.writer.write(request, SUCCESS, run.value))
+            if request.chord is not None:
+                self.part(run, SUCCESS, run.value)
         except Exception as exc:
             # A result that cannot be written or a step that cannot be sent: the task has failed.
             request.children = None
-            run.publications, run.results = [], []
+            run.publications, run.results, run.parts = [], [], []
             run.exc, run.kind = exc, FAILED
             self.fail(run)
             return
@@ -143,10 +161,11 @@ class Endings:
         run.expected = bool(task.throws) and isinstance(exc, task.throws)
         if run.stores_errors:
             run.results.append(self.writer.write(request, FAILURE, exc, einfo.traceback))
-        if request.chain or request.errbacks:
-            results, publications = self.followers.after_failure(request, exc, einfo.traceback)
-            run.results.extend(results)
-            run.publications.extend(publications)
+        if request.chain or request.errbacks or request.chord is not None:
+            after = self.followers.after_failure(request, exc, einfo.traceback)
+            run.results.extend(after.results)
+            run.publications.extend(after.publications)
+            run.parts.extend(after.parts)
         # Errors are logged at any level, so their text is always wanted.
         run.text = saferepr(exc, TEXT_LENGTH)
         if run.plan.on_failure is not None:
@@ -185,6 +204,12 @@ class Endings:
 
     def ignore(self, run: Run) -> None:
         run.runtime = _seconds_since(run.began)
+        assert run.exc is not None
+        publications = getattr(run.exc, "publications", None)
+        if publications is not None:  # replaced: somebody else ends what it was part of
+            run.publications.extend(publications)
+        else:
+            self.unfinished(run, run.exc)
         if run.describe and run.exc is not None and run.exc.args:
             run.text = str(run.exc)[:TEXT_LENGTH]
 
@@ -196,6 +221,8 @@ class Endings:
         if run.stores_errors and not run.requeue:
             text = ExceptionInfo(reject).traceback
             run.results.append(self.writer.write(run.request, FAILURE, reject, text))
+        if not run.requeue:
+            self.unfinished(run, reject)
         run.text = saferepr(reject, TEXT_LENGTH)
 
     # --- the user's hooks ---------------------------------------------------------------------

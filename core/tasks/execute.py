@@ -14,9 +14,8 @@ from typing import Any
 
 from .. import current, interrupts, signals
 from ..backends.disabled import DisabledBackend
-from ..errors import NotRegistered, TaskctlError
+from ..errors import BackendError, NotRegistered, TaskctlError
 from ..wire.codecs import accepted_types
-from ..wire.message import Publication
 from ..wire.outcome import (
     FAILED,
     IGNORED,
@@ -25,16 +24,16 @@ from ..wire.outcome import (
     RETRIED,
     SUCCEEDED,
     Outcome,
-    StoredMeta,
 )
 from ..wire.saferepr import saferepr
 from ..wire.states import FAILURE, STARTED, SUCCESS
 from ..wire.task_message import TaskMessage, decode_task
 from .context import Context, open_body
 from .endings import TEXT_LENGTH, Endings, perform
-from .followers import Followers
+from .followers import Aftermath, Followers
 from .joining import read_meta
 from .metas import MetaWriter, unregistered_text
+from .parts import Parts, pack
 from .record import Plan, Run
 from .task import Task
 from .tracebacks import forget_frames, traceback_text
@@ -73,6 +72,9 @@ class Executor:
         self._deduplicates = bool(conf.worker_deduplicate_successful_tasks)
         self._writer = MetaWriter(self.app)
         followers = Followers(self.app, self._writer, bool(conf.task_inherit_parent_priority))
+        if self.app.backend.counts_parts:
+            followers.parts = Parts(self.app, followers)
+        self._parts = followers.parts
         self._endings = Endings(self._writer, followers)
         self._plans.clear()
         signals.worker_process_init.send(sender=None)
@@ -119,6 +121,8 @@ class Executor:
                 self._endings.conclude(run)
                 if run.plan.backend is not None:
                     self._store_apart(run)
+                if run.parts:
+                    self._count(run)
             finally:
                 self._leave(run)
         except BaseException as exc:
@@ -151,6 +155,8 @@ class Executor:
             return False
         request = Context.of_message(message, body, envelope, self.hostname, *delivery)
         run.begin(plan, request, headers.ignore_result, self._keeps)
+        if request.chord is not None and self._parts is None and self._keeps:
+            run.stores = run.stores_errors = True  # whoever joins looks for the results of all
         return True
 
     def _plan(self, run: Run, message: TaskMessage) -> Plan | None:
@@ -189,6 +195,9 @@ class Executor:
             return False
         log.info("%s[%s] has succeeded before: not run again", run.task.name, request.id)
         run.publications = self._endings.followers.after_success(request, meta["result"])
+        if request.chord is not None:
+            self._endings.part(run, SUCCESS, meta["result"])
+            self._count(run)
         run.kind, run.text = SUCCEEDED, saferepr(meta["result"], run.task.resultrepr_maxsize)
         return True
 
@@ -217,6 +226,26 @@ class Executor:
         run.plan.backend.store(run.results)
         run.results = []
 
+    def _count(self, run: Run) -> None:
+        """Store the results, and count the parts of chords that have ended with this run.
+
+        What cannot be done now is left to the worker, which can wait.
+        """
+        assert self._parts is not None
+        parts, run.parts = run.parts, []
+        try:
+            self.app.backend.store(run.results)
+        except BackendError as exc:
+            log.warning("%s; the worker counts the parts of chords later", exc)
+            run.late.extend(map(pack, parts))
+            return
+        run.results = []
+        effects = self._parts.count(parts)
+        run.results.extend(effects.results)
+        run.publications.extend(effects.publications)
+        run.claims.extend(effects.claims)
+        run.late.extend(pack(late.returned) for late in effects.late)
+
     def _leave(self, run: Run) -> None:
         """Tell who listens that it is over; the task is no longer the current one."""
         request = run.request
@@ -240,6 +269,7 @@ class Executor:
         name = run.task.name if run.task is not None else "a message"
         log.error("%s[%s] failed outside of its code", name, request and request.id, exc_info=exc)
         run.kind, run.exc, run.results, run.publications = FAILED, exc, [], []
+        run.parts, run.late, run.claims = [], [], []
         run.text = saferepr(exc, TEXT_LENGTH)
         if request is None:
             return
@@ -259,27 +289,43 @@ class Executor:
                 run.results.append(self._writer.write(request, FAILURE, _storable(exc), text))
             except Exception:  # the exception is the user's, and may be what cannot be written
                 log.exception("the failure of %s[%s] cannot be stored", name, request.id)
+        if request.chord is not None:
+            self._endings.part(run, FAILURE, TaskctlError(run.text))
+            run.late.extend(map(pack, run.parts))
 
 
 def failure_followers(
-    app: Any, envelope: bytes, exc: BaseException, traceback: str = ""
-) -> tuple[list[StoredMeta], list[Publication]]:
-    """Return what follows a task that no child could end: lost, timed out, or given up.
+    app: Any, envelope: bytes, exc: BaseException, traceback: str = "", state: str = FAILURE
+) -> Aftermath:
+    """Return what follows a task that no child could end: lost, timed out, given up, revoked.
 
-    For the worker: the failures of the rest of its chain, and the messages of its errbacks.
-    Those errbacks that take the failure itself and are registered are called here, as Celery
-    does.  A message that cannot be read has no followers.
+    For the worker: the failures of the rest of its chain, the messages of its errbacks, the parts
+    of chords.  Those errbacks that take the failure itself and are registered are called here, as
+    Celery does.  A message that cannot be read has no followers.  In state REVOKED only chords
+    are told.
     """
     accept = accepted_types(app.conf.accept_content, app.conf.task_max_decompressed_size)
     try:
         message = decode_task(envelope, accept)
         body = open_body(message, accept)
     except TaskctlError:
-        return [], []
+        return Aftermath([], [], [])
     request = Context.of_message(message, body, envelope)
+    after = followers_of(app).after_failure(request, exc, traceback, state)
+    if isinstance(app.backend, DisabledBackend):
+        after.results.clear()
+    return after
+
+
+def followers_of(app: Any, patience: float | None = None) -> Followers:
+    """Return what finds the followers of an app's tasks, outside of any run.
+
+    `patience` is how long a join may wait, see Parts.
+    """
     followers = Followers(app, MetaWriter(app), bool(app.conf.task_inherit_parent_priority))
-    results, publications = followers.after_failure(request, exc, traceback)
-    return (results if not isinstance(app.backend, DisabledBackend) else []), publications
+    if app.backend.counts_parts:
+        followers.parts = Parts(app, followers, patience)
+    return followers
 
 
 def _outcome(run: Run) -> Outcome:
@@ -294,6 +340,8 @@ def _outcome(run: Run) -> Outcome:
         publications=run.publications,
         requeue=run.requeue,
         expected=run.expected,
+        claims=run.claims,
+        parts=run.late,
     )
     if exc is not None:
         if run.einfo is not None and (run.describe or run.kind == FAILED):

@@ -1,7 +1,7 @@
-"""What follows the end of a task: its callbacks, the rest of its chain, its errbacks.
+"""What follows the end of a task: its callbacks, the rest of its chain, its errbacks, its chord.
 
 Source of the order and of who gets what: Celery 5.7 (app/trace.py, backends/base.py); see
-protocol.md 8.2 and 8.3.  Nothing is sent here: the messages are gathered for the worker, which
+protocol.md 8.2 to 8.4.  Nothing is sent here: the messages are gathered for the worker, which
 publishes them in the step that acks the task.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from ..errors import NotRegistered
+from ..errors import ChordError, NotRegistered
 from ..messaging.producer import gather
 from ..wire.message import Publication
 from ..wire.outcome import StoredMeta
@@ -20,21 +20,33 @@ from ..wire.states import FAILURE
 from .canvas import group
 from .context import Context
 from .metas import MetaWriter
+from .parts import Parts, Returned
 from .signature import Signature, maybe_signature
+from .tracebacks import traceback_text
 
 log = logging.getLogger("taskctl.tasks")
+
+
+class Aftermath(NamedTuple):
+    """What follows a failure: results to store, messages to publish, parts of chords to count."""
+
+    results: list[StoredMeta]
+    publications: list[Publication]
+    parts: list[Returned]
 
 
 class Followers:
     """Follows the tasks of one app.
 
-    `inherit_priority` hands a task's priority on to what follows it.
+    `inherit_priority` hands a task's priority on to what follows it.  `parts` counts the parts
+    of chords; it is None where nothing is counted: in an eager run, or by this backend.
     """
 
     def __init__(self, app: Any, writer: MetaWriter, inherit_priority: bool = False) -> None:
         self.app = app
         self.writer = writer
         self.inherit_priority = inherit_priority
+        self.parts: Parts | None = None
 
     # --- after a success ------------------------------------------------------------------
 
@@ -72,36 +84,82 @@ class Followers:
     # --- after a failure ------------------------------------------------------------------
 
     def after_failure(
-        self, request: Context, exc: BaseException, traceback: str
-    ) -> tuple[list[StoredMeta], list[Publication]]:
-        """Return the failures of the rest of the chain, and the messages of the errbacks.
+        self, request: Context, exc: BaseException, traceback: str, state: str = FAILURE
+    ) -> Aftermath:
+        """Return what follows a task that failed: for its chain, its errbacks, its chords.
 
         Errbacks that take more than the failed id, and are registered here, are called at once;
-        what they raise is logged.
+        what they raise is logged.  Of a task that was never run, in state REVOKED, only the
+        chords are told, and those steps of its chain that count in them.
         """
+        after = Aftermath([], [], [])
+        if request.chord is not None:
+            self._note_part(after, request, state, exc)
         if not request.chain and not request.errbacks:
-            return [], []
-        results = [
-            self.writer.write(follower, FAILURE, exc, traceback)
-            for follower in self._rest_of_chain(request)
-        ]
-        return results, self._errbacks(request, exc, traceback)
+            return after
+        self._fail_steps(after, request.chain or (), exc, traceback, state)
+        if state == FAILURE:
+            after.publications.extend(self._errbacks(request, exc, traceback))
+        return after
 
-    def _rest_of_chain(self, request: Context) -> Iterator[Context]:
-        """Yield a request for each task that will never run, as far as it has an id.
+    def after_chord_error(self, body: Signature, exc: ChordError) -> Aftermath:
+        """Return what follows a chord whose body will not run (protocol.md 8.4).
+
+        The body fails and all that would have followed it, its errbacks are told, and a chord of
+        which it is a part itself counts it.  The members of a group fail with what the header
+        task raised.
+        """
+        after = Aftermath([], [], [])
+        cause = exc.__cause__
+        if isinstance(body, group) and isinstance(cause, Exception):
+            self._fail_body(after, body, cause)
+        else:
+            self._fail_body(after, body, exc)
+        return after
+
+    def _fail_body(self, after: Aftermath, body: Signature, exc: BaseException) -> None:
+        """Fail every task a body stands for; tell the errbacks of each."""
+        traceback = traceback_text(exc)
+        for task_id, name, errbacks in _heads(body, []):
+            root_id = body.options.get("root_id")
+            request = Context(
+                {"id": task_id, "task": name, "errbacks": errbacks, "root_id": root_id}
+            )
+            after.publications.extend(self._errbacks(request, exc, traceback))
+        rest = [*(body.options.get("chain") or ()), body]
+        self._fail_steps(after, rest, exc, traceback, FAILURE)
+
+    def _fail_steps(
+        self, after: Aftermath, steps: Any, exc: BaseException, traceback: str, state: str
+    ) -> None:
+        for step, stored in self._rest_of_chain(steps):
+            if stored and (state == FAILURE or step.chord is not None):
+                after.results.append(self.writer.write(step, state, exc, traceback))
+            if step.chord is not None:
+                self._note_part(after, step, state, exc)
+
+    def _note_part(
+        self, after: Aftermath, request: Context, state: str, exc: BaseException
+    ) -> None:
+        if self.parts is not None:
+            part = self.parts.returned(request, state, exc)
+            if part is not None:
+                after.parts.append(part)
+
+    def _rest_of_chain(self, chain: Any) -> Iterator[tuple[Context, bool]]:
+        """Yield a request for each task that will never run, and whether that is to be stored.
 
         Beyond Celery, the members of a group at the end fail too: somebody may wait for them.
         """
-        steps = list(request.chain or ())
+        steps = list(chain)
         while steps:
             step = steps.pop()
             options = step.get("options")
-            named = isinstance(options, dict) and isinstance(options.get("task_id"), str)
-            if named and not self._ignores(step, options):
-                yield _request_of_step(step, options)
+            if isinstance(options, dict) and isinstance(options.get("task_id"), str):
+                yield _request_of_step(step, options), not self._ignores(step, options)
             steps.extend(_members(step))
 
-    def _ignores(self, step: dict[str, Any], options: dict[str, Any]) -> bool:
+    def _ignores(self, step: Mapping[str, Any], options: dict[str, Any]) -> bool:
         ignored = options.get("ignore_result")
         if ignored is None:
             task = self.app.tasks.get(str(step.get("task")))
@@ -152,6 +210,29 @@ class Followers:
         return _open_positions(run.__func__, named) - stored > 1
 
 
+def _heads(body: Signature, inherited: list[Any]) -> Iterator[tuple[str | None, str, list[Any]]]:
+    """Yield (id, task, errbacks) for each task a body begins with, or the last of its chain.
+
+    The errbacks are its own and those of what it stands in, each once.
+    """
+    own = body.options.get("link_error") or []
+    errbacks = list(inherited)
+    for errback in own if isinstance(own, list | tuple) else [own]:
+        if errback not in errbacks:
+            errbacks.append(errback)
+    kind, kwargs = body.subtask_type, body["kwargs"]
+    if kind == "group":
+        for member in kwargs["tasks"]:
+            yield from _heads(member, errbacks)
+    elif kind == "chord":
+        yield from _heads(kwargs["body"], errbacks)
+    elif kind == "chain":
+        (_, name, errbacks), *_ = _heads(kwargs["tasks"][0], errbacks)
+        yield body.options.get("task_id"), name, errbacks
+    else:
+        yield body.options.get("task_id"), body.task, errbacks
+
+
 def _open_positions(function: Any, named: dict[str, Any]) -> float:
     """Return how many positional arguments `function` takes besides those given by name."""
     try:
@@ -164,7 +245,7 @@ def _open_positions(function: Any, named: dict[str, Any]) -> float:
     return sum(p.kind in positional and p.name not in named for p in parameters)
 
 
-def _members(step: dict[str, Any]) -> list[dict[str, Any]]:
+def _members(step: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the signatures a compound step stands for; of a chord, its body."""
     kwargs = step.get("kwargs")
     if not step.get("subtask_type") or not isinstance(kwargs, dict):
@@ -174,7 +255,7 @@ def _members(step: dict[str, Any]) -> list[dict[str, Any]]:
     return [member for member in found if isinstance(member, dict)]
 
 
-def _request_of_step(step: dict[str, Any], options: dict[str, Any]) -> Context:
+def _request_of_step(step: Mapping[str, Any], options: dict[str, Any]) -> Context:
     named = options.get("stamped_headers")
     stamped = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
     return Context(
@@ -184,6 +265,9 @@ def _request_of_step(step: dict[str, Any], options: dict[str, Any]) -> Context:
             "args": step.get("args"),
             "kwargs": step.get("kwargs"),
             "group": options.get("group_id"),
+            "group_index": options.get("group_index"),
+            # What is compound is no part of a chord itself; its last task, or its body, is.
+            "chord": None if step.get("subtask_type") else options.get("chord"),
             "parent_id": options.get("parent_id"),
             "root_id": options.get("root_id"),
             "stamped_headers": stamped or None,

@@ -162,17 +162,8 @@ def not_registered_meta(app: Any, message: TaskMessage, hostname: str | None = N
     return failure_meta(app, message, NotRegistered(message.headers.task), hostname=hostname)
 
 
-#: Built-in tasks of Celery that join chords; no app of this version runs them.
-_CHORD_TASKS = frozenset({"celery.chord", "celery.chord_unlock"})
-
-
 def unregistered_text(name: str) -> str:
     """Return one line on a task name that is not registered: what, and the cure."""
-    if name in _CHORD_TASKS:
-        return (
-            f"task {name} is not registered: it joins the parts of a chord, which this version "
-            "does not do; let a Celery worker take it"
-        )
     return (
         f"task {name} is not registered in this worker: import its module (the app's `include`, "
         "or the setting `imports`), or compare its name with `taskctl inspect registered`"

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..wire.chord_part import Claim, LatePart
 from ..wire.message import Publication
 from ..wire.outcome import StoredMeta
 from .context import Context
+from .parts import Returned
 from .tracebacks import ExceptionInfo
 
 
@@ -56,16 +58,21 @@ class Run:
 
     `kind` is one of `wire.outcome.KINDS` as soon as it is decided; `value` is what the task
     returned, `exc` what it raised.  `stores` and `stores_errors` say what the backend gets.
+    `parts` are the parts of chords that end with it; `late` those its worker must count, `claims`
+    the chords that it has ended.
     """
 
     __slots__ = (
         "began",
+        "claims",
         "describe",
         "eager",
         "einfo",
         "exc",
         "expected",
         "kind",
+        "late",
+        "parts",
         "plan",
         "publications",
         "request",
@@ -94,6 +101,9 @@ class Run:
         self.text = ""
         self.results: list[StoredMeta] = []
         self.publications: list[Publication] = []
+        self.parts: list[Returned] = []
+        self.late: list[LatePart] = []
+        self.claims: list[Claim] = []
         self.requeue = False
         self.expected = False
         self.stores = False

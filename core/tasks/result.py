@@ -219,7 +219,9 @@ class ResultSet(ResultBase):
                 yield leaf, leaf._cache
             elif not leaf.ignored:
                 wanted.setdefault(leaf.id, []).append(leaf)
-        ancestors = {r.id: r for r in self.ancestors() if r._cache is None and not r.ignored}
+        ancestors = {
+            r.id: r for r in self.ancestors(headers=False) if r._cache is None and not r.ignored
+        }
         coming = arrivals(
             self.app,
             self.backend,

@@ -13,17 +13,12 @@ from uuid import uuid4
 from .. import current
 from ..errors import ImproperlyConfigured
 from ..wire.saferepr import saferepr
+from .stamping import Stampable
 
 S = TypeVar("S", bound="type[Signature]")
 
 #: What a caller adds on top never changes these in a signature that has them.
 _KEPT_OPTIONS = frozenset({"group_id", "stamped_headers"})
-
-#: What is said wherever a chord would be needed.
-NEEDS_CHORD = (
-    "a group followed by a task needs a chord, which this version does not run yet: "
-    "collect the group's results with get() and call the task with them"
-)
 
 
 def _key(name: str, doc: str) -> Any:
@@ -36,7 +31,7 @@ def _key(name: str, doc: str) -> Any:
     return property(fget, fset, doc=doc)
 
 
-class Signature(dict[str, Any]):
+class Signature(Stampable, dict[str, Any]):
     """A call of one task, to be made later, elsewhere, or with more arguments.
 
     Arguments given when it is called come before its own, unless it is immutable; options and
@@ -106,8 +101,6 @@ class Signature(dict[str, Any]):
         kind = fields.get("subtask_type")
         if not kind:
             return Signature(fields, app=app)
-        if kind == "chord":
-            raise ImproperlyConfigured(NEEDS_CHORD)
         if kind not in cls.TYPES:
             raise ImproperlyConfigured(
                 f"unknown kind of signature {kind!r}: known are {', '.join(cls.TYPES)}"
@@ -280,16 +273,24 @@ class Signature(dict[str, Any]):
 
     def flatten_links(self) -> list[Any]:
         """Return this signature and all its callbacks, and theirs."""
-        links = self.options.get("link") or []
-        links = links if isinstance(links, list | tuple) else [links]
-        nested = [maybe_signature(link, app=self._app).flatten_links() for link in links]
+        nested = [link.flatten_links() for link in self._links("link")]
         return [self, *(one for part in nested for one in part)]
+
+    def _links(self, option: str) -> list[Any]:
+        """Return the callbacks (`link`) or errbacks (`link_error`), as signatures."""
+        links = self.options.get(option) or []
+        links = links if isinstance(links, list | tuple) else [links]
+        return [maybe_signature(link, app=self._app) for link in links]
 
     def __or__(self, other: Any) -> Any:
         """Return the chain of this and `other`."""
         if not isinstance(other, Signature):
             return NotImplemented
         return self.TYPES["chain"](self, other, app=self._app)
+
+    def __ior__(self, other: Any) -> Any:  # dict would merge
+        """Return the chain of this and `other`."""
+        return self.__or__(other)
 
     # --- what it is -----------------------------------------------------------------------
 

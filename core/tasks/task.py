@@ -19,6 +19,7 @@ from .context import Context
 from .hooks import Hooks
 from .maps import chunks, xmap, xstarmap
 from .metas import MetaWriter
+from .replacing import added_to_chord, replacement, send_replacement
 from .result import AsyncResult
 from .retrying import arguments_again, raise_with_context
 from .signature import Signature
@@ -373,6 +374,25 @@ class Task(Hooks, Generic[P, R]):
             # It could run no more, whatever was tried: refused for good, as Celery does.
             raise Reject(problem, requeue=False) from problem
         signal.publication = publications[0]  # type: ignore[attr-defined]
+
+    def replace(self, sig: Signature) -> Any:
+        """End this run, and let `sig` take its place: its id, callbacks, chain and chord.
+
+        Write `return self.replace(...)`.  Raises Ignore, which ends the run; in an eager run it
+        returns the value.
+        """
+        return self.on_replace(replacement(self, sig))
+
+    def on_replace(self, sig: Signature) -> Any:
+        """Send what replaces this run; for subclasses, which end in super().on_replace(sig)."""
+        return send_replacement(self, sig)
+
+    def add_to_chord(self, sig: Signature, lazy: bool = False) -> Any:
+        """Add one more task to the header of the chord that this run is a part of, and send it.
+
+        With `lazy` it is returned, to be sent by the caller.
+        """
+        return added_to_chord(self, sig, lazy)
 
     def update_state(
         self,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+
+from ..errors import DecodeError
+from . import codecs
+from .result_meta import decode_exception, storable_exception
+from .states import EXCEPTION_STATES
 
 
 class Part(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
@@ -40,3 +45,54 @@ class Count(NamedTuple):
     def complete(self) -> bool:
         """Whether every part is in."""
         return not self.done and self.size is not None and self.counted == self.size
+
+
+class LatePart(msgspec.Struct, array_like=True, kw_only=True):
+    """A part that a child could not bring to an end, for its worker to count once more.
+
+    `body` is the encoded signature of the chord's body, `serializer` in which form; `parent_id`
+    and `root_id` are what the body gets.
+    """
+
+    part: Part
+    body: bytes
+    serializer: str
+    parent_id: str
+    root_id: str | None = None
+
+
+class Claim(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
+    """A chord that is at an end as soon as what follows it is published.
+
+    `token` is that of the claim on its body; `failed` says that the body will never run.
+    """
+
+    group_id: str
+    token: str
+    failed: bool = False
+
+
+def encode_member(task_id: str, state: str, result: Any, serializer: str) -> bytes:
+    """Return what is kept of a part (Celery 5.7 backends/redis.py: `[1, id, state, result]`).
+
+    Raises EncodeError if the result cannot be written.
+    """
+    if isinstance(result, BaseException):
+        result = storable_exception(result, serializer)
+    return codecs.encode([1, task_id, state, result], serializer)[2]
+
+
+def decode_member(data: bytes, serializer: str) -> tuple[str, str, Any]:
+    """Return (task id, state, result) of a part; a failed one's result is an exception.
+
+    Raises DecodeError.
+    """
+    codec = codecs.codec_named(serializer)
+    fields = codecs.decode(data, codec.content_type, codec.content_encoding)
+    try:
+        _, task_id, state, result = fields
+    except (TypeError, ValueError) as exc:
+        raise DecodeError(f"part of a chord cannot be read: {data[:80]!r}") from exc
+    if state in EXCEPTION_STATES and isinstance(result, dict) and "exc_type" in result:
+        result = decode_exception(result)
+    return task_id, state, result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from .chord_part import Claim, LatePart
 from .message import Publication
 
 #: Kinds of outcome.
@@ -43,6 +44,8 @@ class Outcome(msgspec.Struct, array_like=True, kw_only=True):
     nobody asked; `traceback` is empty unless failed or retried.  `expected` marks an exception
     listed in the task's `throws`.  `memory_kib` is the child's peak resident size, when a limit
     on it is set.  `pid` and `signum` tell of the child that died, for LOST and TIMED_OUT.
+    `claims` are chords whose end is among the publications; `parts` are parts of chords that are
+    to be counted before the message is acked.
     """
 
     request: int
@@ -57,6 +60,8 @@ class Outcome(msgspec.Struct, array_like=True, kw_only=True):
     memory_kib: int = 0
     pid: int = 0
     signum: int | None = None
+    claims: list[Claim] = []
+    parts: list[LatePart] = []
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -24,21 +24,22 @@ from ..errors import (
 from ..messaging import deadletters
 from ..messaging.consumer import Consumer, Delivery
 from ..messaging.events import EventDispatcher, retry_cause
+from ..result_place import worker_pauses
 from ..signals import task_failure, task_rejected, task_revoked
 from ..tasks.execute import failure_followers
 from ..tasks.metas import failure_meta, revoked_meta
+from ..tasks.parts import unpack
 from ..wire import outcome as kinds
 from ..wire.message import Publication
 from ..wire.outcome import Outcome, StoredMeta
 from ..wire.result_meta import encode_meta
-from ..wire.states import REVOKED
+from ..wire.states import FAILURE, REVOKED
 from ..wire.task_message import TaskMessage
+from .joins import Joins
 from .request import Request
 
 log = logging.getLogger("taskctl.worker")
 
-#: Seconds until the result backend is tried again, at first and at most.
-RETRY_WAITS = (0.5, 4.0)
 #: Seconds between two lines in the log about one trouble.
 REPEAT = 30.0
 
@@ -87,7 +88,9 @@ class Settlement:
         self.max_deliveries = max_deliveries
         consumer.bury = self.bury_refused
         self._results: list[StoredMeta] = []
-        self._retry_at, self._retry_wait = 0.0, RETRY_WAITS[0]
+        self.joins = Joins(app, backend)
+        self._pauses = worker_pauses(app.conf)
+        self._retry_at, self._retry_wait = 0.0, self._pauses[0]
         self._told_stuck: float | None = None
         self._branches: dict[str, Callable[[Request, Outcome], None]] = {
             kinds.SUCCEEDED: self._succeeded,
@@ -109,15 +112,23 @@ class Settlement:
 
     def pending(self) -> bool:
         """Return whether `flush` has anything to say."""
-        return bool(self._results) or self.consumer.pending()
+        if self._results or self.joins.claims or self.consumer.pending():
+            return True
+        due = self.joins.next_due()
+        return due is not None and due <= time.monotonic()
 
     def flush(self) -> None:
-        """Store the results, then tell the broker; raises BackendError or
+        """Store the results, count parts of chords, then tell the broker; raises BackendError or
         BrokerConnectionError, and everything not said stays noted."""
         if self._results:
             self.backend.store(self._results)
             self._results = []
-        self.consumer.flush()
+        if self.joins.pending():
+            self.joins.count()
+            self.consumer.flush()
+            self.joins.end()
+        else:
+            self.consumer.flush()
 
     def flush_when_due(self, now: float) -> None:
         """Flush what is noted; while the backend is gone, results and acks wait."""
@@ -128,10 +139,10 @@ class Settlement:
         except BackendError as exc:
             # A backend that hangs holds up the loop: ever more rarely.
             self._retry_at = time.monotonic() + self._retry_wait
-            self._retry_wait = min(2 * self._retry_wait, RETRY_WAITS[1])
+            self._retry_wait = min(2 * self._retry_wait, self._pauses[1])
             self._tell_stuck(exc, now)
         else:
-            self._retry_wait = RETRY_WAITS[0]
+            self._retry_wait = self._pauses[0]
             if self._told_stuck is not None:
                 log.warning("results are stored again")
             self._told_stuck = None
@@ -145,11 +156,28 @@ class Settlement:
 
     def next_flush(self, now: float) -> float | None:
         """Return seconds until `flush_when_due` has something to do; None if nothing is noted."""
-        return max(0.0, self._retry_at - now) if self.pending() else None
+        due = self.joins.next_due()
+        if not self.pending() and due is None:
+            return None
+        return max(0.0, self._retry_at - now, 0.0 if self.pending() else (due or 0.0) - now)
 
     def settle(self, request: Request, outcome: Outcome) -> None:
         """End a request as its outcome says."""
         self._results.extend(outcome.results)
+        if outcome.claims:
+            self.joins.claims.extend(outcome.claims)
+        if outcome.parts:
+            self.joins.wait(
+                [unpack(late) for late in outcome.parts],
+                lambda more: self._end_as_told(request, outcome, more),
+            )
+        else:
+            self._end_as_told(request, outcome)
+
+    def _end_as_told(
+        self, request: Request, outcome: Outcome, more: Sequence[Publication] = ()
+    ) -> None:
+        outcome.publications.extend(more)
         self._branches[outcome.kind](request, outcome)
         self.release(request)
 
@@ -331,22 +359,44 @@ class Settlement:
             self.dead_queue,
             count,
         )
-        self._note_failure(request, exc)
-        self.bury(request.delivery, deadletters.WORKER_LOST, str(exc), request.id, attempts=count)
+
+        def bury(publications: list[Publication]) -> None:
+            self.consumer.publish(publications)
+            letter = deadletters.WORKER_LOST
+            self.bury(request.delivery, letter, str(exc), request.id, attempts=count)
+
+        self._note_failure(request, exc, bury)
 
     def _fail(self, request: Request, exc: Exception) -> None:
-        self._note_failure(request, exc)
-        if not request.acked:
-            self._part_with(request.delivery)
+        self._note_failure(request, exc, lambda following: self._let_go(request, following))
+
+    def _let_go(self, request: Request, following: list[Publication]) -> None:
+        """Ack a request that is at its end here, and publish what follows."""
+        if request.acked:
+            self.consumer.publish(following)
+        else:
+            self._part_with(request.delivery, following)
             request.acked = True
 
-    def _note_failure(self, request: Request, exc: Exception) -> None:
+    def _follow(
+        self,
+        request: Request,
+        exc: Exception,
+        end: Callable[[list[Publication]], None],
+        state: str = FAILURE,
+    ) -> None:
+        """Tell those who wait for a task that no child has ended, then `end` its message."""
+        after = failure_followers(self.app, request.delivery.envelope, exc, state=state)
+        self._results.extend(after.results)
+        self.joins.wait(after.parts, lambda more: end([*after.publications, *more]))
+
+    def _note_failure(
+        self, request: Request, exc: Exception, end: Callable[[list[Publication]], None]
+    ) -> None:
         """Store the failure of a task that cannot say so itself, and tell those who wait for it."""
         self.totals.failed += 1
         self.fail_message(request.message, exc, request.task)
-        results, publications = failure_followers(self.app, request.delivery.envelope, exc)
-        self._results.extend(results)
-        self.consumer.publish(publications)
+        self._follow(request, exc, end)
         task_failure.send(
             sender=request.task,
             task_id=request.id,
@@ -404,9 +454,8 @@ class Settlement:
         if wants_result(self.app, request.message, request.task):
             meta = revoked_meta(self.app, request.message, reason, hostname=self.hostname)
             self._results.append(meta)
-        if not request.acked:
-            self._part_with(request.delivery)
-            request.acked = True
+        exc = TaskRevokedError(reason)
+        self._follow(request, exc, lambda following: self._let_go(request, following), REVOKED)
         terminated = signum is not None
         task_revoked.send(
             sender=request.task,

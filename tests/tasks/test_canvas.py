@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from taskctl import App, chain, chord, group
+from taskctl import App, chain, group
 from taskctl.core import current
-from taskctl.core.errors import ImproperlyConfigured
 from taskctl.core.messaging.producer import gather
 from taskctl.core.wire.message import decode_envelope
 from tests.support.draining import drain
@@ -147,21 +146,6 @@ def test_a_chain_runs_here_with_apply(proj: Proj) -> None:
 
     assert (result.get(), result.parent.get()) == (30, 3)
     assert proj.seen == [(30,)]
-
-
-def test_a_group_followed_by_a_task_is_refused_with_the_cure(proj: Proj) -> None:
-    pair = group(proj.add.s(1, 1), proj.add.s(2, 2))
-    body = proj.mul.s(2)
-
-    for attempt in (
-        lambda: pair | body,
-        lambda: chain(pair, body),
-        lambda: proj.add.s(1) | pair | body,
-        lambda: pair | pair,
-        lambda: chord([proj.add.s(1, 1)], body),
-    ):
-        with pytest.raises(ImproperlyConfigured, match=r"needs a chord.+get\(\)"):
-            attempt()
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,8 @@ def test_the_built_in_tasks_are_registered_under_celerys_names(app: App) -> None
         "celery.accumulate",
         "celery.backend_cleanup",
         "celery.chain",
+        "celery.chord",
+        "celery.chord_unlock",
         "celery.chunks",
         "celery.group",
         "celery.map",

@@ -1,0 +1,198 @@
+"""Tasks that run side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+from .. import current
+from .compound import Compound, members_of, without_repeated_module
+from .signature import Signature, maybe_signature
+from .stamping import StampingVisitor, collected
+
+
+@Signature.register_type("group")
+class group(Compound):
+    """Tasks that run side by side; the result is a GroupResult, in their order."""
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        app = options.pop("app", None)
+        if len(tasks) == 1 and isinstance(tasks[0], group):
+            tasks = (tasks[0].tasks,)
+        members = [maybe_signature(t, app=app) for t in members_of(tasks)]
+        for member in members:
+            if not isinstance(member, Signature):
+                raise TypeError(f"a group holds signatures, got {member!r}: use task.s(...)")
+        super().__init__("celery.group", (), {"tasks": members}, options, app=app)
+        self.subtask_type = "group"
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Send all tasks, each with these arguments first."""
+        return self.apply_async(args, **options)
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+        route_name: str | None = None,
+        add_to_parent: bool = True,
+        link: Any = None,
+        link_error: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Send all tasks, in one batch where the broker can; return a GroupResult.
+
+        Raises TypeError for `link` and `link_error`: nothing waits for a whole group.
+        """
+        if link is not None:
+            raise TypeError("a group takes no link: use a chord")
+        if link_error is not None:
+            raise TypeError("a group takes no link_error: set it on its tasks")
+        app = self.app
+        if app.calling.eager:
+            return self.apply(args, kwargs, **options)
+        if not self.tasks:
+            return self.freeze()
+        group_id, options = self._group_options(options)
+        frozen = list(self._frozen_tasks(group_id, options.get("root_id")))
+        self.publish(frozen, args, kwargs, options)
+        made = app.GroupResult(group_id, [result for _, result in frozen])
+        if len(made) == 1 and hasattr(made[0], "results"):
+            made = made[0]  # group(task | group(...)): the inner group is what counts
+        calling = current.calling_task()
+        if add_to_parent and calling is not None:
+            calling[0].add_trail(made)
+        return made
+
+    def publish(
+        self,
+        frozen: Iterable[tuple[Signature, Any]],
+        args: Any,
+        kwargs: Mapping[str, Any] | None,
+        options: Mapping[str, Any],
+        before_last: Callable[[], None] | None = None,
+    ) -> None:
+        """Send tasks whose ids are fixed; `before_last` is called before the last one."""
+        tasks = [task for task, _ in frozen]
+        with self.app.calling.producer.batch():
+            for position, task in enumerate(tasks, 1):
+                if before_last is not None and position == len(tasks):
+                    before_last()
+                task.apply_async(args, kwargs, add_to_parent=False, **options)
+
+    def apply(
+        self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Run all tasks here and now, one by one; return a GroupResult."""
+        if not self.tasks:
+            return self.freeze()
+        group_id, options = self._group_options(options)
+        results = [task.clone().apply(args, kwargs, **options) for task in self._leaves()]
+        return self.app.GroupResult(group_id, results)
+
+    def _group_options(self, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the group's id, and the options that each of its tasks gets."""
+        _, _, merged = self._merged((), None, options)
+        merged = dict(merged)
+        merged.pop("group_index", None)  # its own place, if it is a member itself
+        group_id = merged["group_id"] = merged.pop("task_id", None) or str(uuid4())
+        return group_id, merged
+
+    def _leaves(self) -> Iterator[Signature]:
+        """Yield the tasks, those of nested groups in place."""
+        for task in self.tasks:
+            if isinstance(task, group):
+                yield from task._leaves()
+            elif task.subtask_type == "chunks":
+                members = task.group()._leaves()  # type: ignore[attr-defined]  # chunks has it
+                yield from (one.clone(**task.options) for one in members)
+            elif not (task.subtask_type == "chain" and not task["kwargs"]["tasks"]):
+                yield task
+
+    def _frozen_tasks(self, group_id: str, root_id: str | None) -> Iterator[tuple[Signature, Any]]:
+        for index, task in enumerate(self._leaves()):
+            task = task.clone()
+            result = task.freeze(group_id=group_id, root_id=root_id, group_index=index)
+            yield task, result
+
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Fix the ids of the group and all its tasks; return a GroupResult."""
+        options = self.options
+        own_id = options.get("task_id") or options.setdefault("task_id", _id or str(uuid4()))
+        if group_id:
+            options["group_id"] = group_id
+        if chord:
+            options["chord"] = chord
+        if group_index is not None:
+            options["group_index"] = group_index
+        root_id = options.setdefault("root_id", root_id)
+        parent_id = options.setdefault("parent_id", parent_id)
+        self.tasks = [task.clone() for task in self._leaves()]
+        results = [
+            task.freeze(
+                group_id=group_id,
+                chord=chord,
+                root_id=root_id,
+                parent_id=parent_id,
+                group_index=index,
+            )
+            for index, task in enumerate(self.tasks)
+        ]
+        return self.app.GroupResult(own_id, results)
+
+    def stamp(
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Any:
+        chosen = None if visitor is None else visitor.on_group_start(self, **headers) or {}
+        headers = collected(headers, chosen, self.options, append=append_stamps)
+        self.stamp_links(visitor, append_stamps, **headers)
+        for task in self.tasks:
+            task.stamp(visitor, append_stamps, **headers)
+        if visitor is not None:
+            visitor.on_group_end(self, **headers)
+        return self
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
+        """Delay each task by `step` seconds more than the one before, `stop` at most."""
+        countdown = start
+        for task in self.tasks:
+            task.set(countdown=countdown)
+            countdown += step
+            if stop is not None:
+                countdown = min(countdown, stop)
+        return self
+
+    def set_immutable(self, immutable: bool) -> None:
+        for task in self.tasks:
+            task.set_immutable(immutable)
+
+    def link(self, callback: Any) -> Any:
+        """Send `callback`, without a value, when the first task has succeeded."""
+        return self.tasks[0].link(maybe_signature(callback, clone=True).set(immutable=True))
+
+    def link_error(self, errback: Any) -> Any:
+        """Send `errback` for each task that fails."""
+        errback = maybe_signature(errback)
+        return tuple(task.link_error(errback.clone()) for task in self.tasks)
+
+    def __or__(self, other: Any) -> Any:
+        """Return the chord of this group and `other`."""
+        if isinstance(other, group) and not other.tasks:
+            return self
+        if not isinstance(other, Signature):
+            return NotImplemented
+        return self.TYPES["chord"](self, other, app=self._app)
+
+    def __repr__(self) -> str:
+        if not self.tasks:
+            return "group(<empty>)"
+        return without_repeated_module(self.tasks[0], f"group({self.tasks!r})")
