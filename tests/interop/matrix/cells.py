@@ -143,10 +143,14 @@ def station(
 
 
 def run_cell(
-    standing: Station, client: str, row: Case, record: Callable[[str, object], None]
+    standing: Station,
+    client: str,
+    row: Case,
+    record: Callable[[str, object], None],
+    table: str = "Tasks and workflows",
 ) -> None:
     """Run one cell, and tell the table of it; show the worker's log when it fails."""
-    record("cell", [row.name, client, standing.worker, standing.broker])
+    record("cell", [row.name, client, standing.worker, standing.broker, table])
     celery_alone = client == standing.worker == "celery"
     reason = row.beyond.get(standing.broker)
     if reason and not celery_alone:

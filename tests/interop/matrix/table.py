@@ -56,8 +56,8 @@ class Table:
         cell = dict(report.user_properties).get("cell")
         if not isinstance(cell, list | tuple) or report.when == "teardown":
             return
-        name, client, worker, broker, *table = cell
-        row = self._rows.setdefault((table[0] if table else "", name), {})
+        name, client, worker, broker, table = cell
+        row = self._rows.setdefault((table, name), {})
         if report.when == "call" or report.outcome != "passed":
             row[client, worker, broker] = self._word(report, name)
 
@@ -75,14 +75,13 @@ class Table:
 
     def _text(self) -> str:
         parts = [HEAD.format(date=datetime.date.today().isoformat(), versions=_versions())]
-        tables = sorted({table for table, _ in self._rows})
-        for table in tables:
+        for table in sorted({table for table, _ in self._rows}, reverse=True):
             rows = {name: cells for (of, name), cells in self._rows.items() if of == table}
             brokers = [
                 b for b in BROKERS if any(b in key for cells in rows.values() for key in cells)
             ]
             for broker in brokers:
-                parts.append(f"## {table or 'Tasks and workflows'} on {BROKERS[broker]}\n")
+                parts.append(f"## {table} on {BROKERS[broker]}\n")
                 parts.append(_table(broker, rows))
         if self._reasons:
             parts.append("## Left out\n")
