@@ -31,6 +31,8 @@ _REDIS_OPTIONS = {
     "redis_backend_health_check_interval": "health_check_interval",
     "redis_backend_credential_provider": "credential_provider",
 }
+#: Seconds a worker waits at least before it stores results again, or it would do nothing else.
+_BRIEFEST = 0.05
 _REDIS_SCHEMES = ("redis", "sentinel")
 
 
@@ -153,6 +155,18 @@ class ResultPlace:
                     " results: they are stored as they are",
                     compression,
                 )
+
+
+def worker_pauses(conf: Any) -> tuple[float, float]:
+    """Return after how many seconds a worker tries again to store results, at first and at most.
+
+    It never gives up: until then their messages are not acknowledged.
+    """
+    if not conf.result_backend_always_retry:
+        return 0.5, 4.0
+    first = conf.result_backend_base_sleep_between_retries_ms / 1000
+    longest = conf.result_backend_max_sleep_between_retries_ms / 1000
+    return max(first, _BRIEFEST), max(longest, first, _BRIEFEST)
 
 
 def _classes(overrides: Any) -> Mapping[str, Any]:

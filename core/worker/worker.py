@@ -109,7 +109,7 @@ class Worker:
     def _build(self, conf: Any) -> None:
         options, app = self.options, self.app
         self.tasks: dict[str, Any] = app.tasks
-        self.backend = app.backend
+        self.backend = app.backend.at_once  # the loop never waits
         self.signals = SignalBox()
         self.scheduler = Scheduler()
         self.prefetch = Prefetch(options.prefetch)
