@@ -25,8 +25,8 @@ _SIBLINGS = {
     "database": ("database", "DatabaseBackend"),
     "db": ("database", "DatabaseBackend"),
     "disabled": ("disabled", "DisabledBackend"),
-    "django-cache": ("django", "DjangoCacheBackend"),
-    "django-db": ("django", "DjangoDatabaseBackend"),
+    "django-cache": ("django_cache", "DjangoCacheBackend"),
+    "django-db": ("django_db", "DjangoDatabaseBackend"),
     "file": ("filesystem", "FilesystemBackend"),
     "memcached": ("memcached", "MemcachedBackend"),
     "memory": ("memory", "MemoryBackend"),
@@ -43,7 +43,8 @@ _SIBLINGS = {
 #: Sibling -> (module of its driver, what to install for it).
 _DRIVERS = {
     "database": ("sqlalchemy", "sqlalchemy"),
-    "django": ("django", "django"),
+    "django_cache": ("django", "django"),
+    "django_db": ("django", "django"),
     "memcached": ("pymemcache", "pymemcache"),
     "mongodb": ("pymongo", "mongodb"),
 }
@@ -60,7 +61,8 @@ _SETTINGS = {
         "database_table_names",
         "database_table_schemas",
     ),
-    "django": (*_ROWS, "cache_backend"),
+    "django_cache": (*_ROWS, "cache_backend"),
+    "django_db": _ROWS,
     "memcached": ("result_serializer", "cache_backend_options"),
     "mongodb": (*_ROWS, "mongodb_backend_settings"),
 }

@@ -1,15 +1,9 @@
-"""Engines of the database backend: made from a URL and settings, and safe to fork beside.
-
-SQLite's library holds locks of its process while it works, and a child that is forked in that
-moment would wait for them for ever; so nothing of ours is in it while anybody forks.
-"""
+"""Engines of the database backend, made from a URL and settings."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import re
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -18,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from ..errors import ImproperlyConfigured
+from .guards import SQLITE_GUARD
 
 #: What `create_engine` is given unless `database_engine_options` say otherwise.
 #: Source: Celery 5.7 app/defaults.py.
@@ -33,17 +28,10 @@ _NOT_AWAY = re.compile(
     re.IGNORECASE,
 )
 
-_sqlite_guard = threading.RLock()
-os.register_at_fork(
-    before=_sqlite_guard.acquire,
-    after_in_parent=_sqlite_guard.release,
-    after_in_child=_sqlite_guard.release,
-)
-
 
 def guard_of(engine: sa.Engine) -> AbstractContextManager[Any]:
     """Return what to hold while this engine is used."""
-    return _sqlite_guard if engine.dialect.name == "sqlite" else nullcontext()
+    return SQLITE_GUARD if engine.dialect.name == "sqlite" else nullcontext()
 
 
 def make_engine(url: str, options: Mapping[str, Any], where: str) -> sa.Engine:

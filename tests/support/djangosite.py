@@ -1,0 +1,89 @@
+"""A Django project in the process of the tests: a database file, a cache, the admin."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings
+from django.contrib import admin
+from django.core.management import call_command
+from django.urls import path
+
+_folder: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def set_up(memcached_port: int) -> None:
+    """Set Django up with its tables made, once for a process."""
+    if _folder:
+        return
+    if settings.configured:
+        raise RuntimeError("another test has set Django up in this process")
+    _folder.append(tempfile.TemporaryDirectory(prefix="taskctl-django-"))
+    settings.configure(
+        SECRET_KEY="only for tests",
+        USE_TZ=True,
+        TIME_ZONE="Asia/Tokyo",
+        ROOT_URLCONF=__name__,
+        ALLOWED_HOSTS=["testserver"],
+        INSTALLED_APPS=[
+            "django.contrib.admin",
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.messages",
+            "django.contrib.sessions",
+            "django_celery_results",
+        ],
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "django.contrib.messages.middleware.MessageMiddleware",
+        ],
+        TEMPLATES=[
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "APP_DIRS": True,
+                "OPTIONS": {
+                    "context_processors": [
+                        "django.template.context_processors.request",
+                        "django.contrib.auth.context_processors.auth",
+                        "django.contrib.messages.context_processors.messages",
+                    ]
+                },
+            }
+        ],
+        DATABASES={
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": str(Path(_folder[0].name) / "site.db"),
+                "OPTIONS": {"timeout": 30},
+            }
+        },
+        CACHES={
+            "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+            "results": {
+                "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+                "LOCATION": f"127.0.0.1:{memcached_port}",
+            },
+        },
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+    )
+    django.setup()
+    call_command("migrate", verbosity=0)
+
+
+def emptied() -> None:
+    """Empty the tables of results."""
+    from django_celery_results import models  # needs Django set up
+
+    models.TaskResult.objects.all().delete()
+    models.GroupResult.objects.all().delete()
+
+
+def __getattr__(name: str) -> Any:
+    """Give Django the pages of the site, which need its apps loaded."""
+    if name == "urlpatterns":
+        return [path("admin/", admin.site.urls)]
+    raise AttributeError(name)
