@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .backends import Backend, open_backend, settings_of
+from .backends.disabled import DisabledBackend
 from .backends.layers import with_cache, with_patience
 from .backends.rpc import Post
 from .clock import maybe_seconds
@@ -129,6 +130,8 @@ class ResultPlace:
             made.open()
         except BackendError as exc:
             log.warning("%s; results are kept and found again once it is back", exc)
+        if isinstance(made, DisabledBackend):
+            return made
         retries = self._retries()
         if retries is not None:
             made = with_patience(made, *retries)
