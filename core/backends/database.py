@@ -216,7 +216,7 @@ class DatabaseBackend(PollingBackend):
                 decoded["result"],
                 row["traceback"],
                 decoded["children"],
-                rows.donerows.text(row["status"], row["date_done"]),
+                rows.done_text(row["status"], row["date_done"]),
                 {**more, **rows.read_stamps(decoded["stamps"])},
             )
             return rows.put_together(fields, self._serializer, self._accept)

@@ -137,7 +137,7 @@ class MongoBackend(PollingBackend):
         """Let what is old be found fast, as Celery does."""
         for name in (self._task_name, self._group_name):
             try:
-                database[name].create_index("date_done")
+                database[name].create_index("date_done", background=True)
             except OperationFailure as exc:
                 if exc.code == _AUTHENTICATION_FAILED:
                     raise
