@@ -26,7 +26,7 @@ def headers_in_body(message: TaskMessage, accept: frozenset[str]) -> TaskHeaders
     Raises DecodeError if the body cannot be read, InvalidTaskError if it is no task's, or of a
     type that `accept` lacks.
     """
-    if message.content_type not in accept:
+    if message.content_type not in accept and message.content_type not in codecs.RAW_TYPES:
         raise InvalidTaskError(
             f"unknown message: no task header, and a body of type {message.content_type!r}, "
             "which is not in accept_content"
