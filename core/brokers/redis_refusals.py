@@ -5,6 +5,7 @@ The one place where exceptions of redis-py become ours.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Sequence
 
@@ -20,6 +21,9 @@ NO_CLUSTER = (
 )
 #: A user's rights, as Redis 7.0 (first, third) and Valkey 9 (second) say it inside a script.
 _IN_SCRIPT = ("The user executing the script can't", "ACL failure in script")
+
+#: What Redis 6.2 puts before an error of a command that a script called.
+_IN_OLD_SCRIPT = re.compile(r"^Error running script \(call to \w+\): (@\w+: ?\d+: )*-?")
 
 
 def lacks_right(exc: Exception) -> bool:
@@ -41,7 +45,7 @@ def translated(
 
     A line that ends while it is `opening` may have met a server that speaks another language.
     """
-    text = " ".join(str(exc).split()).rstrip(".")
+    text = _IN_OLD_SCRIPT.sub("", " ".join(str(exc).split()).rstrip("."))
     if lacks_right(exc):
         return rights_wanted(where, user, missing, text)
     if isinstance(exc, redis.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
