@@ -12,9 +12,8 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, tzinfo
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import NAMESPACE_OID, uuid3, uuid4
 
 from .. import signals
@@ -22,12 +21,14 @@ from ..clock import LamportClock
 from ..errors import BrokerError, PublishTimeout
 from ..wire import codecs
 from ..wire.message import Publication, encode_envelope
-from ..wire.queues import Queue
 from ..wire.saferepr import MAX_LENGTH, PLAIN, saferepr
 from .connection import NO_RETRY, Connection, RetryPolicy
+from .drafts import BATCH, Draft, Gathering, gather, gathered
 from .events import EventDispatcher
 from .routes import Router
 from .timing import NO_TIMES, Times, times
+
+__all__ = ["BATCH", "Draft", "Gathering", "Producer", "gather", "node_name", "reply_queue"]
 
 log = logging.getLogger("taskctl.producer")
 
@@ -35,35 +36,9 @@ log = logging.getLogger("taskctl.producer")
 _NOT_SENT = frozenset("add_to_parent declare timeout confirm_timeout mandatory immediate".split())
 _DELIVERY_MODES = {"persistent": 2, "transient": 1, "1": 1, "2": 2}
 
-#: Most messages of one batch that are handed over in one step.
-BATCH = 500
-
-#: While set, messages are gathered here instead of being published.
-_gathered: ContextVar[Gathering | None] = ContextVar("taskctl_gathered", default=None)
-
 #: Part of every reply queue's name, in place of the network address.
 _NODE = uuid4().int
 _reply_queues: dict[tuple[int, int], str] = {}
-
-
-class Draft(NamedTuple):
-    """A message before it is bytes; receivers of `before_task_publish` may change its dicts."""
-
-    name: str
-    exchange: str
-    routing_key: str
-    queue: Queue | None
-    headers: dict[str, Any]
-    properties: dict[str, Any]
-    body: tuple[Any, Any, dict[str, Any]]
-    serializer: str
-    compression: str | None
-    delivery_mode: int
-    expiration: str | None
-    priority: int
-    due: float | None
-    retry: bool
-    retry_policy: dict[str, Any]
 
 
 class Producer:
@@ -130,7 +105,7 @@ class Producer:
         if signals.before_task_publish.receivers:
             self._tell_before(draft)
         publication = self.seal(draft)
-        gathering = _gathered.get()
+        gathering = gathered.get()
         if gathering is not None:
             gathering.add(publication, draft, self)
             return
@@ -157,15 +132,15 @@ class Producer:
 
         Nothing more is published after an exception.  Inside `gather`, it does nothing.
         """
-        if _gathered.get() is not None:
+        if gathered.get() is not None:
             yield
             return
         gathering = Gathering(BATCH)
-        token = _gathered.set(gathering)
+        token = gathered.set(gathering)
         try:
             yield
         finally:
-            _gathered.reset(token)
+            gathered.reset(token)
         gathering.flush(self)
 
     def publish(self, publications: list[Publication], drafts: list[Draft]) -> None:
@@ -381,46 +356,6 @@ class Producer:
             deadline=self.publish_timeout,
             policy=RetryPolicy.of(self.retry_policy),
         )
-
-
-class Gathering:
-    """Messages on their way out together; with `limit`, published whenever so many are here."""
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
-        self.publications: list[Publication] = []
-        self.drafts: list[Draft] = []
-
-    def add(self, publication: Publication, draft: Draft, producer: Producer) -> None:
-        """Take one message; one that goes to somebody else's hands counts as sent."""
-        self.publications.append(publication)
-        if self.limit is None:
-            producer.tell_published(draft)
-            return
-        self.drafts.append(draft)
-        if len(self.drafts) >= self.limit:
-            self.flush(producer)
-
-    def flush(self, producer: Producer) -> None:
-        """Publish what is here."""
-        if self.publications:
-            producer.publish(self.publications, self.drafts)
-            self.publications, self.drafts = [], []
-
-
-@contextmanager
-def gather() -> Iterator[list[Publication]]:
-    """Gather what is sent inside, for somebody else to publish.
-
-    So a child hands the messages of chain steps, callbacks and retries to its worker, which
-    publishes them in the step that acks.
-    """
-    gathering = Gathering()
-    token = _gathered.set(gathering)
-    try:
-        yield gathering.publications
-    finally:
-        _gathered.reset(token)
 
 
 def reply_queue(owner: int) -> str:
