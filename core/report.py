@@ -13,6 +13,8 @@ from .redact import mask, mask_url
 
 #: Ports of brokers whose URL names none.
 _PORTS = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671, "sentinel": 26379}
+#: Schemes of RabbitMQ.
+_AMQP = ("amqp", "amqps", "pyamqp")
 
 
 def software(version: str) -> dict[str, str]:
@@ -101,17 +103,21 @@ def broker_info(url: str, conf: Mapping[str, Any], alternates: list[str]) -> dic
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     embedded = scheme in ("sqlite", "memory")
+    host = parts.path if embedded else parts.path.lstrip("/") or None
+    method = conf["broker_login_method"]
+    if scheme in _AMQP:
+        host, method = unquote(parts.path[1:]) or "/", method or "PLAIN"
     return {
         "hostname": None if embedded else parts.hostname or "localhost",
         "userid": unquote(parts.username) if parts.username else None,
-        "virtual_host": parts.path if embedded else parts.path.lstrip("/") or None,
+        "virtual_host": host,
         "port": parts.port or _PORTS.get(scheme),
         "insist": False,
-        "ssl": bool(conf["broker_use_ssl"]) or scheme == "rediss",
+        "ssl": bool(conf["broker_use_ssl"]) or scheme in ("rediss", "amqps"),
         "transport": scheme,
         "connect_timeout": conf["broker_connection_timeout"],
         "transport_options": mask(dict(conf["broker_transport_options"] or {})),
-        "login_method": conf["broker_login_method"],
+        "login_method": method,
         "uri_prefix": None,
         "heartbeat": conf["broker_heartbeat"],
         "failover_strategy": conf["broker_failover_strategy"] or "round-robin",

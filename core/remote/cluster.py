@@ -94,8 +94,9 @@ class Answer(msgspec.Struct, kw_only=True):
 class Cluster:
     """Asks nodes, and knows when all have answered.
 
-    Ours are in the registry.  Celery's are those that answered lately, if that is `remembered`;
-    and where the broker counts who listens, as Redis does, nobody is overlooked.
+    Ours are in the registry.  Celery's are those that ours know of, and those that answered
+    lately, if that is `remembered`; and where the broker counts who listens, as Redis does,
+    nobody is overlooked.
     """
 
     def __init__(self, connection: Connection, mailbox: ClientMailbox) -> None:
@@ -130,7 +131,7 @@ class Cluster:
         began = time.monotonic()
         deadline = began + timeout
         known = self.nodes(timeout * _REGISTRY_SHARE if timeout > 0 else timeout)
-        foreign = self._foreign(method, known, deadline)
+        foreign = _neighbours(known) | self._foreign(method, known, deadline)
         named = None
         if destination is not None:
             named = resolve(list(destination), [*known, *_as_records(foreign)])
@@ -251,6 +252,17 @@ def _lost(known: Sequence[NodeRecord]) -> dict[str, float]:
         for name, age in (node.record.get("lost") or {}).items():
             if name not in here:
                 found[name] = min(age + node.age, found.get(name, age + node.age))
+    return found
+
+
+def _neighbours(known: Sequence[NodeRecord]) -> dict[str, float]:
+    """Return the nodes of Celery's that live ones of ours know of, and how old the news is."""
+    ours = {node.name for node in known}
+    found: dict[str, float] = {}
+    for node in known:
+        for name in node.record.get("neighbours") or () if node.alive else ():
+            if name not in ours:
+                found[name] = min(node.age, found.get(name, node.age))
     return found
 
 

@@ -86,10 +86,17 @@ class Gossip:
 
     def meet(self, name: str, now: float, freq: float = _FREQ) -> None:
         """Note that a node of Celery's lives."""
-        if name not in self.strangers:
-            log.debug("%s joined", name)
+        fresh = name not in self.strangers
         self.strangers[name] = now + _MISSED * freq
         self._hear_all()
+        if fresh:
+            log.debug("%s joined", name)
+            # Who asks all nodes reads in our record of whom to wait for.
+            self.worker.heart.renew(self.worker.consumer.broker)
+
+    def neighbours(self, now: float) -> list[str]:
+        """Return the names of Celery's nodes that live, as far as is known."""
+        return sorted(name for name, until in self.strangers.items() if now <= until)
 
     def look(self, now: float) -> None:
         """Forget the nodes that are heard no more, and elections that came to nothing."""
@@ -151,7 +158,7 @@ class Gossip:
         nodes of Celery's all stand for it with the number of their clock, and the lowest wins
         once as many have voted as are alive.
         """
-        if not self._alive_strangers():
+        if not self.neighbours(time.monotonic()):
             if self._first_of_registry():
                 self._win(number, topic, action)
             return
@@ -192,14 +199,11 @@ class Gossip:
         else:
             log.info("node %s elected for %r", winner, number)
 
-    def _alive_strangers(self) -> set[str]:
-        now = time.monotonic()
-        return {name for name, until in self.strangers.items() if now <= until}
-
     def _others(self) -> set[str]:
         """Return the nodes that live, of both kinds, but for this one: as Celery counts them."""
         registered = {n.name for n in self.worker.consumer.broker.nodes() if n.alive}
-        return (registered | self._alive_strangers()) - {self.worker.hostname}
+        strangers = self.neighbours(time.monotonic())
+        return registered.union(strangers) - {self.worker.hostname}
 
     def _win(self, number: str, topic: str, action: Any) -> None:
         log.info("elected for %s by %s", topic, number)

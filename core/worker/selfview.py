@@ -58,6 +58,7 @@ def record(worker: Worker) -> dict[str, Any]:
         "task_events": worker.events.task_events,
         "tasks": sorted(name for name in worker.tasks if not name.startswith("celery.")),
         "lost": lost(worker, now),
+        "neighbours": worker.gossip.neighbours(now),
     }
 
 

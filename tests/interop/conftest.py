@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 import redis
 
 from ..support.products import Products
-from ..support.servers import RedisServer
+from ..support.servers import RabbitServer, RedisServer
 
 #: Databases 0 and 1 are the products'.
 _databases = itertools.cycle(range(2, 64))
@@ -31,6 +32,23 @@ def lone_url(own_server: RedisServer) -> str:
     with redis.Redis.from_url(url) as client:
         client.flushdb()
     return url
+
+
+class Place(NamedTuple):
+    """Where a fleet meets: a broker, and results beside it."""
+
+    kind: str
+    url: str
+    backend: str
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def place(request: pytest.FixtureRequest, lone_url: str) -> Place:
+    """Each broker that workers of both kinds can be on, for one module's fleet."""
+    if request.param == "redis":
+        return Place("redis", lone_url, lone_url)
+    server: RabbitServer = request.getfixturevalue("rabbitmq_server")
+    return Place("rabbitmq", server.url, lone_url)
 
 
 @pytest.fixture(scope="package")

@@ -13,6 +13,7 @@ import pytest
 from ..support.alike import Exceptions, differences
 from ..support.mixed import Mixed
 from ..support.waiting import eventually
+from .conftest import Place
 
 THEIRS, OURS = "theirs@h", "ours@h"
 TASK = "proj.mul"
@@ -177,13 +178,13 @@ OTHER_TEXT: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, lone_url: str) -> Iterator[Mixed]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Mixed]:
     """A worker of each kind with two running, one reserved and one scheduled task."""
     settings = {
         "task_acks_late": True,  # both: else one has acknowledged what runs, and the other has not
         "worker_prefetch_multiplier": 4,
     }
-    fleet = Mixed(tmp_path_factory.mktemp("alike"), lone_url, **settings)
+    fleet = Mixed(tmp_path_factory.mktemp("alike"), place.url, place.backend, **settings)
     held = fleet.folder / "held"
     try:
         fleet.start("celery", "theirs", "-c", "2", "-E", "-Q", "a-theirs", "--without-gossip")
@@ -294,6 +295,7 @@ def test_a_reply_that_nobody_wants_is_not_sent(fleet: Mixed, client: str) -> Non
     assert fleet.tell("celery", "ping", {}, THEIRS, OURS).keys() == {THEIRS, OURS}
 
 
+@pytest.mark.parametrize("place", ["redis"], indirect=True)
 @pytest.mark.parametrize("arguments", [{"n": 1}, {}, {"unexpected": 1}])
 def test_pools_grow_and_shrink_alike(fleet: Mixed, arguments: dict[str, Any]) -> None:
     grown = [fleet.tell(c, "pool_grow", arguments, THEIRS, OURS) for c in ("celery", "taskctl")]

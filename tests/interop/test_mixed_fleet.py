@@ -11,17 +11,20 @@ import pytest
 
 from ..support.mixed import Mixed
 from ..support.waiting import eventually
+from .conftest import Place
 
 #: One of each kind has a pool of one, the other is autoscaled; each takes from its own queue.
 SINGLES, SCALED = ("c1@h", "t1@h"), ("c2@h", "t2@h")
 ALL = frozenset(SINGLES + SCALED)
 CLIENTS = ("celery", "taskctl")
+#: For what has nothing to do with the broker.
+once = pytest.mark.parametrize("place", ["redis"], indirect=True)
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, lone_url: str) -> Iterator[Mixed]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Mixed]:
     settings = {"worker_pool_restarts": True, "task_acks_late": True}
-    fleet = Mixed(tmp_path_factory.mktemp("mixed"), lone_url, **settings)
+    fleet = Mixed(tmp_path_factory.mktemp("mixed"), place.url, place.backend, **settings)
     try:
         for side, letter in (("celery", "c"), ("taskctl", "t")):
             fleet.start(side, f"{letter}1", "-c", "1", "-Q", f"{letter}1", "-l", "DEBUG")
@@ -62,24 +65,25 @@ def holds(fleet: Mixed, count: int) -> Callable[[], bool]:
 # --- asking --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["ping", "active", "stats"])
+@pytest.mark.parametrize("method", ["ping", "stats"])
 def test_all_four_answer_one_question(fleet: Mixed, client: str, method: str) -> None:
-    inspect = fleet.app(client).control.inspect(timeout=1.5)
+    inspect = fleet.app(client).control.inspect(timeout=1.0)
 
     answers = getattr(inspect, method)()
 
     assert answers.keys() == ALL
 
 
-@pytest.mark.parametrize("words", [("status",), ("inspect", "clock")])
-def test_both_programs_show_all_four(fleet: Mixed, client: str, words: tuple[str, ...]) -> None:
-    done = fleet.run(client, *words, "-t", "1.5")
+@once
+def test_both_programs_show_all_four(fleet: Mixed, client: str) -> None:
+    done = fleet.run(client, "status", "-t", "1.5")
 
     assert done.returncode == 0, done.stderr
     assert {line.split(":")[0].removeprefix("->").strip() for line in done.stdout.splitlines()
             if "@h" in line} == ALL  # fmt: skip
 
 
+@once
 def test_our_status_returns_once_all_have_answered(fleet: Mixed) -> None:
     done = fleet.run("taskctl", "status", "-t", "60", "-o", "json", within=30.0)
 
@@ -125,6 +129,7 @@ def test_a_rate_limit_holds_on_both_kinds(fleet: Mixed, client: str) -> None:
     assert [result.get(timeout=20) for result in results.values()] == ["done", "done"]
 
 
+@once
 def test_a_time_limit_is_set_on_both_kinds(fleet: Mixed, client: str) -> None:
     hard = 0.5 if client == "taskctl" else 1
     limits = {"task_name": "proj.hold", "soft": None, "hard": hard}
@@ -141,19 +146,7 @@ def test_a_time_limit_is_set_on_both_kinds(fleet: Mixed, client: str) -> None:
         fleet.tell(client, "time_limit", {"task_name": "proj.hold", "soft": None}, *SINGLES)
 
 
-def test_a_pool_grows_and_shrinks_on_both_kinds(fleet: Mixed, client: str) -> None:
-    def sizes() -> set[int]:
-        return {len(said["pool"]["processes"]) for said in stats(fleet, *SINGLES).values()}
-
-    fleet.app(client).control.pool_grow(1, destination=list(SINGLES))
-    eventually(lambda: sizes() == {2}, within=20)
-
-    # Celery refuses while its new child has not said that it is there.
-    for node in SINGLES:
-        eventually(lambda n=node: "ok" in fleet.tell(client, "pool_shrink", {"n": 1}, n)[n])
-    eventually(lambda: sizes() == {1}, within=20)
-
-
+@once
 def test_an_autoscaled_pool_takes_new_limits_and_refuses_to_grow(fleet: Mixed, client: str) -> None:
     told = fleet.tell(client, "autoscale", {"max": 3, "min": 2}, *SCALED)
     refused = fleet.tell(client, "pool_grow", {"n": 1}, *SCALED)
@@ -180,6 +173,7 @@ def test_both_kinds_take_from_a_new_queue_and_stop(fleet: Mixed, client: str) ->
     eventually(lambda: queues() == [{"c1"}, {"t1"}], within=20)
 
 
+@once
 def test_a_pool_restart_replaces_the_children_of_both_kinds(fleet: Mixed, client: str) -> None:
     def children() -> dict[str, Any]:
         return {n: said["pool"]["processes"] for n, said in stats(fleet, *SINGLES).items()}
@@ -196,7 +190,7 @@ def test_a_pool_restart_replaces_the_children_of_both_kinds(fleet: Mixed, client
         send(fleet, "add", 1, 2)
         return all(children()[n] and children()[n] != before[n] for n in SINGLES)
 
-    eventually(replaced, within=20, every=0.2)
+    eventually(replaced, within=20, every=0.1)
 
 
 # --- neighbours ----------------------------------------------------------------------------------
@@ -214,7 +208,8 @@ def test_a_worker_that_starts_learns_what_was_revoked_from_the_other_kind(fleet:
         eventually(lambda n=node: "known-to-all" in fleet.tell("celery", "revoked", {}, n)[n])
         assert fleet.tell("celery", "clock", {}, node)[node]["clock"] > clock
     assert "sync complete" in fleet.members["c1@h"].log
-    assert "mingled with" in fleet.members["t1@h"].log
+    # Where the broker does not count who listens, it is said when the time is over.
+    eventually(lambda: "mingled with" in fleet.members["t1@h"].log)
 
 
 def test_celerys_gossip_sees_our_node_come_and_go(fleet: Mixed) -> None:
