@@ -42,6 +42,11 @@ _FROM_SETTINGS = (
     "calling", "queues", "router", "control", "events", "timezone", "annotations", "backend",
 )  # fmt: skip
 
+#: Schemes that have a sister over TLS.
+_TLS = {"redis": "rediss", "amqp": "amqps", "pyamqp": "amqps"}
+#: Settings that are options of RabbitMQ, without the word broker.
+_AMQP_OPTIONS = ("heartbeat", "login_method", "native_delayed_delivery_queue_type")
+
 
 class Reach(Kin):
     """The half of an app that faces outward.
@@ -123,6 +128,9 @@ class Reach(Kin):
         elif conf.broker_use_ssl and str(conf.broker_url).startswith("sentinel://"):
             # Sentinels are named without TLS; this is for the server they name.
             options.setdefault("ssl", {})
+        if all("amqp" in url.partition("://")[0] for url in self.broker_urls()):
+            for name in _AMQP_OPTIONS:
+                options.setdefault(name, conf[f"broker_{name}"])
         return options
 
     def connection(self, url: str | list[str] | None = None, **options: Any) -> Connection:
@@ -333,8 +341,9 @@ class Reach(Kin):
 
 
 def _over_tls(url: str, wanted: Any) -> str:
-    """Return the URL that speaks TLS, if TLS is wanted of a redis server."""
-    return f"rediss://{url[8:]}" if wanted and url.startswith("redis://") else url
+    """Return the URL that speaks TLS, if TLS is wanted of a redis or RabbitMQ server."""
+    scheme, separator, rest = url.partition("://")
+    return f"{_TLS.get(scheme, scheme) if wanted else scheme}{separator}{rest}"
 
 
 def _in_order(urls: list[str], strategy: Any) -> list[str]:

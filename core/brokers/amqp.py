@@ -18,14 +18,20 @@ from ..errors import BrokerConnectionError, BrokerError
 from ..wire.message import Publication
 from ..wire.queues import Queue
 from . import amqp_looking as looking
+from .amqp_intake import Loan
 from .amqp_losses import Losses
 from .amqp_notes import PAUSES
 from .amqp_options import read_options, read_url
+from .amqp_past import Past
 from .amqp_session import Session, is_private
 from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
 
 #: How often to look when nothing can be read (seconds), and when something is left to be sent.
 IDLE_POLL, BUSY_POLL = 1.0, 0.01
+#: Longest that a message is held on loan for its time (seconds).
+HOLD_UP_TO = 900.0
+#: Seconds between two looks for dead nodes, at least.
+RECLAIM_EVERY = 0.1
 
 
 class AmqpBroker(Broker):
@@ -47,7 +53,8 @@ class AmqpBroker(Broker):
         self._open: Session | None = None
         self._pid = 0
         self._losses = Losses()
-        self._noted: set[str] = set()
+        self._past = Past()
+        self._next_reclaim = 0.0
 
     # --- the line ---------------------------------------------------------------------------
 
@@ -56,7 +63,9 @@ class AmqpBroker(Broker):
             return
         self.close()
         self._pid = os.getpid()
-        self._open = Session(self._address, self._settings, timeout, self.owner, self._losses)
+        self._open = Session(
+            self._address, self._settings, timeout, self.owner, self._losses, self._past
+        )
 
     def close(self) -> None:
         """Let go of every descriptor; RabbitMQ gives what is on loan to others at once."""
@@ -112,6 +121,7 @@ class AmqpBroker(Broker):
         if self.owner is None:
             return 0
         intake = self._ready().intake
+        intake.leave(queue)
         tags = [tag for _, tag, loan in intake.held() if loan.queue == queue]
         intake.drop_held(tags)
         return len(tags)
@@ -121,6 +131,8 @@ class AmqpBroker(Broker):
         session = self._ready()
         if self.owner and any(loan.queue == queue for _, _, loan in session.intake.held()):
             return False
+        if self.owner:
+            session.intake.leave(queue)
         gone = session.topology.delete_empty(queue)
         if gone:
             looking.forget_queue(session, queue)
@@ -238,14 +250,28 @@ class AmqpBroker(Broker):
         if self.owner is None:
             return
         session = self._ready()
-        intake = session.intake
-        if requeue and lost:
-            loans = intake.known(tags).values()
-            session.write_losses({o.marked: o.deliveries + 1 for o in loans if o.marked})
-        intake.reject(tags, requeue=requeue)
+        if requeue:
+            self._write_down(session.intake.known(tags).values(), int(lost))
+        session.intake.reject(tags, requeue=requeue)
+
+    def _write_down(self, loans: Iterable[Loan], more: int) -> None:
+        """Write down how often these were lost, when they come again."""
+        counts = {loan.marked: loan.deliveries + more for loan in loans if loan.marked}
+        self._ready().write_losses(counts)
 
     def park(self, tag: str, due: float, task_id: str) -> None:
-        self._ready().intake.park(tag, due, task_id)
+        """Hold a loan here until it is due, if that is soon; else let RabbitMQ hold the message,
+        in the queues of native delayed delivery, where nobody can list or cancel it.
+
+        RabbitMQ takes back what is on loan for longer than its consumer_timeout, half an hour.
+        """
+        session = self._ready()
+        loan = session.intake.known([tag]).get(tag)
+        far = due - time.time() > HOLD_UP_TO
+        if far and loan is not None and session.send_away(loan, due):
+            session.intake.ack([tag])
+            return
+        session.intake.park(tag, due, task_id)
 
     def parked(
         self, limit: int = 1000, queues: Sequence[str] | None = None
@@ -307,6 +333,7 @@ class AmqpBroker(Broker):
     def retire(self) -> None:
         session = self._ready()
         if self.owner is not None:
+            self._write_down(session.intake.loans.values(), 0)
             session.intake.give_back_all()
             looking.retire(session, self.owner)
 
@@ -314,22 +341,24 @@ class AmqpBroker(Broker):
         return [looking.without_loans(record) for record in looking.nodes(self._ready())]
 
     def started(self, tags: Sequence[str]) -> None:
-        """Write down that these run, as far as they were delivered before; of a fresh message the
-        first loss is not counted unless a child dies alone."""
+        """As the contract says; of a message that never came before RabbitMQ itself keeps note."""
         session = self._ready()
-        if self.owner is None:
-            return
-        loans = session.intake.known(tags).values()
-        again = {o.marked: max(2, o.deliveries + 1) for o in loans if o.redelivered and o.marked}
-        if again:
-            session.write_losses(again)
+        if self.owner is not None:
+            loans = session.intake.known(tags).values()
+            self._write_down([loan for loan in loans if loan.redelivered], 1)
 
     def reclaim(self) -> list[str]:
         """Take nodes whose lease has ended off the list; return their names.
 
-        Their messages are back already: RabbitMQ returned them when the connection ended.
+        Their messages are back already: RabbitMQ returned them when the connection ended.  The
+        more nodes there are, the more rarely each of them looks.
         """
-        return looking.take_over(self._ready())
+        session, now = self._ready(), time.monotonic()
+        if now < self._next_reclaim:
+            return []
+        names, count = looking.take_over(session)
+        self._next_reclaim = now + max(RECLAIM_EVERY, count * 2 * RECLAIM_EVERY)
+        return names
 
 
 def _text(value: Any) -> str:

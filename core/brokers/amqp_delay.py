@@ -13,17 +13,16 @@ from typing import Any
 from pika import spec  # type: ignore[import-untyped, unused-ignore]
 
 from ..wire.queues import Queue
+from .amqp_envelope import STRAIGHT
 from .amqp_line import ChannelRefused
 from .amqp_topology import Topology
-from .amqp_words import explain
+from .amqp_words import NOT_FOUND, explain
 
 LEVELS = 28
 #: Longest delay, in seconds: eight and a half years.
 LONGEST = 2**LEVELS - 1
 #: Where every delayed message comes out.
 DELIVERY = "celery_delayed_delivery"
-#: The key of a message that goes back to one queue, whatever exchange it came by.
-_STRAIGHT = "taskctl-queue."
 _BITS = re.compile(r"^(?:[01]\.){28}")
 
 
@@ -41,7 +40,7 @@ def delayed_key(seconds: float, routing_key: str) -> str:
 
 def straight_key(queue: str) -> str:
     """Return the key under which a queue gets back what was parked for it."""
-    return _STRAIGHT + queue
+    return STRAIGHT + queue
 
 
 def topology(queue_type: str) -> list[Any]:
@@ -84,10 +83,24 @@ class Delay:
         self._bound: set[tuple[str, str]] = set()
 
     def prepare(self) -> None:
-        """Make all levels exist."""
+        """Make all levels exist, as they are or of the kind that was asked for."""
         if not self._there:
-            self._call("declaring the levels of delayed delivery", topology(self._type))
+            if not self._found():
+                self._call("declaring the levels of delayed delivery", topology(self._type))
             self._there = True
+
+    def _found(self) -> bool:
+        """Return whether the levels are there, the last one to be made included."""
+        try:
+            self._topology.call(
+                spec.Exchange.Declare(exchange=DELIVERY, passive=True),
+                spec.Queue.Declare(queue=level(0), passive=True),
+            )
+        except ChannelRefused as exc:
+            if exc.said.code == NOT_FOUND:
+                return False
+            raise
+        return True
 
     def lead_to(self, queue: Queue) -> None:
         """Let delayed messages reach a queue through its own exchange, as Celery's workers do."""

@@ -23,6 +23,8 @@ from .amqp_codec import Content, encode_properties, read_properties
 COUNTS = ("x-delivery-count", "x-acquired-count")
 #: The routing key of a message that went through the delayed-delivery levels starts with these.
 _BITS = re.compile(r"^(?:[01]\.){28}")
+#: Before the name of a queue: the key of a message that was parked for that queue.
+STRAIGHT = "taskctl-queue."
 _json = msgspec.json.Encoder()
 
 
@@ -34,8 +36,8 @@ class _Envelope(msgspec.Struct):
     properties: dict[str, Any]
 
 
-def unpack(envelope: bytes, marks: Mapping[str, Any] | None = None) -> Content:
-    """Return the AMQP message of an envelope; `marks` are headers to add.
+def unpack(envelope: bytes, priority: int = 0) -> Content:
+    """Return the AMQP message of an envelope; a `priority` other than 0 wins over its own.
 
     What is no envelope travels as the bytes it is.  Raises EncodeError for headers AMQP cannot
     carry.
@@ -43,22 +45,28 @@ def unpack(envelope: bytes, marks: Mapping[str, Any] | None = None) -> Content:
     try:
         message = decode_envelope(envelope)
     except DecodeError:
-        raw = encode_properties("application/data", "binary", marks or {}, {"delivery_mode": 2})
+        raw = encode_properties("application/data", "binary", {}, {"delivery_mode": 2})
         return Content(raw, envelope)
-    headers = message.headers if marks is None else {**message.headers, **marks}
+    if priority:
+        message.properties["priority"] = priority
     properties = encode_properties(
-        message.content_type, message.content_encoding, headers, message.properties
+        message.content_type, message.content_encoding, message.headers, message.properties
     )
     return Content(properties, message.body)
 
 
 def pack(
-    content: Content, exchange: str, routing_key: str, tag: str | None, redelivered: bool = False
+    content: Content,
+    exchange: str,
+    routing_key: str,
+    tag: str | None,
+    redelivered: bool = False,
+    queue: str = "",
 ) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
     """Return (envelope, headers, properties) of a message that came.
 
     `tag` becomes the envelope's delivery_tag; None derives one from the message itself, the same
-    each time it is looked at.
+    each time it is looked at.  `queue` is where it came from, if that is known.
     """
     try:
         content_type, encoding, headers, properties = read_properties(content.properties)
@@ -66,8 +74,11 @@ def pack(
         # Properties of a kind nobody knows: what is left is the body, for the dead-letter queue.
         content_type, encoding, headers = "application/data", "binary", {"x-unreadable": str(exc)}
         properties = {}
-    if routing_key[1:2] == "." and len(routing_key) > 56:
-        routing_key = _BITS.sub("", routing_key)
+    if exchange.startswith("celery_delayed") or (
+        routing_key[1:2] == "." and _BITS.match(routing_key)
+    ):
+        # It waited for its time, and nobody knows any more which exchange it was meant for.
+        exchange, routing_key = "", queue or _BITS.sub("", routing_key).removeprefix(STRAIGHT)
     info: dict[str, Any] = {"exchange": exchange, "routing_key": routing_key}
     if redelivered:
         info["redelivered"] = True

@@ -24,6 +24,7 @@ from . import amqp_codec as codec
 from .amqp_codec import Content, Delivered
 from .amqp_envelope import identity, pack
 from .amqp_line import Line
+from .amqp_past import Key, Past
 from .amqp_topology import declaration
 from .amqp_words import explain
 from .base import Delivery
@@ -103,14 +104,19 @@ class Intake:
     """
 
     def __init__(
-        self, line: Line, word: str, ring: Callable[[str], None], count: Callable[[str], int]
+        self,
+        line: Line,
+        word: str,
+        ring: Callable[[str], None],
+        count: Callable[[str], int],
+        past: Past,
     ) -> None:
         self.line = line
         self.word = word
         self.taps: dict[str, Tap] = {}
         self.loans: dict[str, Loan] = {}
         self.parked: list[tuple[float, int, str]] = []
-        self._ring, self._count = ring, count
+        self._ring, self._count, self._past = ring, count, past
         self._channel = line.channel()
         self._channel.on_deliver = self._take_in
         self._channel.on_cancel = self._cancelled
@@ -199,7 +205,7 @@ class Intake:
         loan = Loan(queue, delivered, content)
         tag = f"{self.word}:{loan.number}"
         envelope, headers, properties = pack(
-            content, loan.exchange, loan.key, tag, loan.redelivered
+            content, loan.exchange, loan.key, tag, loan.redelivered, queue
         )
         loan.marked = identity(headers, properties)
         if loan.redelivered:
@@ -222,8 +228,30 @@ class Intake:
         self._unacked[delivered.tag] = delivered.consumer
         if delivered.consumer == tap.consumer:
             tap.open += 1
+        if delivered.redelivered and self._past and self._is_past(tap.name, delivered, content):
+            return
         tap.waiting.append((delivered, content))
         self._ring("messages")
+
+    def _is_past(self, queue: str, delivered: Delivered, content: Content) -> bool:
+        """Return whether this was on loan before the line broke; then it is not lent again."""
+        _, headers, properties = pack(content, "", "", "")
+        key = (queue, identity(headers, properties))
+        if self._past.is_settled(key):
+            self._acknowledge({delivered.tag})
+            return True
+        tag = self._past.tag_of(key)
+        if tag is None:
+            return False
+        loan = self.loans[tag] = Loan(queue, delivered, content)
+        loan.marked, loan.deliveries = key[1], self._count(key[1])
+        return True
+
+    def keys(self) -> list[tuple[str, Key]]:
+        """Return tag, queue and identity of what is in hands that may still be working on it."""
+        return [
+            (tag, (loan.queue, loan.marked)) for tag, loan in self.loans.items() if loan.due is None
+        ]
 
     # --- credit -------------------------------------------------------------------------------
 
@@ -334,6 +362,8 @@ class Intake:
         for tag in loans:
             del self.loans[tag]
         self._acknowledge({loan.number for loan in loans.values()})
+        if self._past and len(loans) < len(tags):
+            self._past.settle(tags)
 
     def _acknowledge(self, numbers: set[int]) -> None:
         if not numbers:
@@ -359,19 +389,33 @@ class Intake:
 
     def reject(self, tags: Sequence[str], *, requeue: bool) -> None:
         """Give loans back to the place in their queue where they were, or drop them."""
+        if not requeue:
+            self.ack(tags)
+            return
         loans = self.known(tags)
+        self._past.give_up(tags)
+        if not loans:
+            return
         for tag in loans:
             del self.loans[tag]
+        # What lies here came after them, and must not be served before them.
+        for name in {loan.queue for loan in loans.values()} & self.taps.keys():
+            self._stop(self.taps[name])
+            self._return(self.taps[name], 0)
         numbers = sorted(loan.number for loan in loans.values())
-        if not requeue:
-            self._acknowledge(set(numbers))
-            return
         for number in numbers:
             self._forget(number)
-        if numbers:
-            channel = self._channel.number
-            frames = [codec.nack(channel, number, requeue=True) for number in numbers]
-            self.line.send(b"".join(frames))
+        channel = self._channel.number
+        self.line.send(b"".join(codec.nack(channel, n, requeue=True) for n in numbers))
+        self.settle_down()
+
+    def leave(self, name: str) -> None:
+        """Take nothing from a queue until something is asked for again."""
+        tap = self.taps.get(name)
+        if tap is not None:
+            self._stop(tap)
+            self._return(tap, 0)
+            self.settle_down()
 
     def give_back_all(self) -> None:
         """Take nothing more, and give back everything, parked or lent."""

@@ -13,6 +13,7 @@ from pika import spec  # type: ignore[import-untyped, unused-ignore]
 from ..errors import BrokerConnectionError
 from ..wire.message import Publication
 from . import amqp_codec as codec
+from .amqp_codec import Content
 from .amqp_envelope import still
 from .amqp_line import Channel, ChannelRefused
 from .amqp_notes import NODES, PATIENCE, QUEUES
@@ -89,67 +90,75 @@ def forget_queue(session: Session, queue: str) -> None:
 
 def browse(session: Session, queue: str, limit: int) -> list[Waiting]:
     """Return the first messages of a queue: fetched, and put back where they were."""
-    with _alone(session, queue):
-        found: list[Waiting] = []
-        for method, content in _fetched(session, queue, limit):
-            envelope = still(content, method.exchange, method.routing_key)
-            at = None  # RabbitMQ keeps no times
-            found.append(Waiting(envelope=envelope, at=at, redelivered=method.redelivered))
-        return found
+    with _alone(session, queue), Fetch(session, queue, limit) as fetch:
+        return [
+            Waiting(
+                envelope=still(content, method.exchange, method.routing_key),
+                redelivered=method.redelivered,
+            )
+            for method, content in fetch
+        ]
 
 
 def swap(
     session: Session, queue: str, envelope: bytes, publications: Sequence[Publication]
 ) -> bool:
     """Put messages in the place of one that waits."""
-    with _alone(session, queue):
-        search = _fetched(session, queue, None)
-        for method, content in search:
+    with _alone(session, queue), Fetch(session, queue, None) as fetch:
+        for method, content in fetch:
             if still(content, method.exchange, method.routing_key) == envelope:
                 session.publish(publications)
-                search.send(method.tag)
+                fetch.drop(method.tag)
                 return True
-        return False
+    return False
 
 
-def _fetched(session: Session, queue: str, limit: int | None) -> Iterator[Any]:
-    """Yield (method, content) of the messages of a queue; at the end they go back, but for one
-    whose tag was sent in."""
-    line = session.line
-    channel = line.channel()
-    gone, fetched = None, False
-    try:
-        left = limit
+class Fetch:
+    """The first `limit` messages of a queue as (method, content); at the end they go back to
+    their places, but for those that were dropped."""
+
+    def __init__(self, session: Session, queue: str, limit: int | None) -> None:
+        self.session, self.queue, self.limit = session, queue, limit
+        self._channel: Channel = session.line.channel()
+        self._fetched = False
+
+    def __enter__(self) -> Fetch:
+        return self
+
+    def __iter__(self) -> Iterator[tuple[Any, Content]]:
+        line, left = self.session.line, self.limit
         while left is None or left > 0:
             page = _PAGE if left is None else min(left, _PAGE)
-            line.say(channel, *[spec.Basic.Get(queue=queue)] * page)
-            answers = line.answers(channel, page)
+            try:
+                line.say(self._channel, *[spec.Basic.Get(queue=self.queue)] * page)
+                answers = line.answers(self._channel, page)
+            except ChannelRefused as exc:
+                if exc.said.code == NOT_FOUND:
+                    return
+                doing = f"looking into queue {self.queue!r}"
+                raise explain(self.session.address.shown, exc.said, doing) from exc
             for method, content in answers:
                 if content is None:
                     return
-                fetched = True
-                gone = yield method, content
-                if gone is not None:
-                    return
+                self._fetched = True
+                yield method, content
             left = None if left is None else left - page
-    except ChannelRefused as exc:
-        if exc.said.code != NOT_FOUND:
-            doing = f"looking into queue {queue!r}"
-            raise explain(session.address.shown, exc.said, doing) from exc
-    finally:
-        if channel.open and line.alive:
-            if gone is not None:
-                line.send(codec.ack(channel.number, gone, False))
-            _put_back(session, channel, queue, fetched)
 
+    def drop(self, tag: int) -> None:
+        """Take a message away for good."""
+        self.session.line.send(codec.ack(self._channel.number, tag, False))
 
-def _put_back(session: Session, channel: Channel, queue: str, fetched: bool) -> None:
-    line = session.line
-    if fetched:
-        line.send(codec.nack(channel.number, 0, requeue=True, multiple=True))
-        with contextlib.suppress(ChannelRefused):  # deleted meanwhile: nothing to go back to
-            line.call(channel, spec.Queue.Declare(queue=queue, passive=True))
-    line.leave(channel)
+    def __exit__(self, *exc_info: object) -> None:
+        line, channel = self.session.line, self._channel
+        if not (channel.open and line.alive):
+            return
+        if self._fetched:
+            line.send(codec.nack(channel.number, 0, requeue=True, multiple=True))
+            try:
+                line.call(channel, spec.Queue.Declare(queue=self.queue, passive=True))
+            except ChannelRefused:
+                return  # deleted meanwhile: there is nothing to go back to
+        line.leave(channel)
 
 
 @contextlib.contextmanager
@@ -170,7 +179,7 @@ def _alone(session: Session, queue: str) -> Iterator[None]:
                 f"somebody else looks into queue {queue!r} for more than {PATIENCE:g} s"
             )
         time.sleep(pause * random.uniform(0.5, 1.5))
-        pause = min(pause * 1.5, 0.05)
+        pause = min(pause * 1.5, 0.02)
     try:
         yield
     finally:
@@ -238,10 +247,10 @@ def retire(session: Session, owner: str) -> None:
     session.notes.change(NODES, decide)
 
 
-def take_over(session: Session) -> list[str]:
-    """Take nodes whose lease has ended off the list; return their names."""
+def take_over(session: Session) -> tuple[list[str], int]:
+    """Take nodes whose lease has ended off the list; return their names, and how many there are."""
 
-    def decide(found: dict[str, Any]) -> tuple[list[str], dict[str, None]]:
+    def decide(found: dict[str, Any]) -> tuple[tuple[list[str], int], dict[str, None]]:
         dead = {
             key: fact["name"]
             for key, fact in found.items()
@@ -249,6 +258,7 @@ def take_over(session: Session) -> list[str]:
             and _LEASE + key.removeprefix(_NODE) not in found
             and key.removeprefix(_NODE) != session.owner
         }
-        return list(dead.values()), dict.fromkeys(dead)
+        names = list(dead.values())
+        return (names, len(found) // 2), dict.fromkeys(dead)
 
     return session.notes.change(NODES, decide)

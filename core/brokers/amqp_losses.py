@@ -1,25 +1,35 @@
 """How often a message was lost with the worker or child that ran it.
 
-RabbitMQ only says that a message was delivered before, and says so too after a clean return.  So a
-node writes down a start, before it happens, of what was delivered before, and takes it off the
-book when that run has ended; what stands in the book when the message comes again was lost.  Nodes
-hear each other's entries, and read the book when they come.  See docs/decisions/0015.
+RabbitMQ only says that a message was delivered before, and says so too after a clean return.  So
+nodes keep a book.  Into it goes, before it happens: a clean return, with the count as it was; a
+loss that a node saw; and the start of a message that was delivered before, with the count that
+holds if this run is lost.  What was delivered before and stands in no book counts as lost once:
+that first loss may have been its fault.  Nodes hear each other's entries, and read the book when
+they come.  See docs/decisions/0015.
 """
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from collections import OrderedDict
+from typing import Any
+from uuid import uuid4
 
-from .amqp_notes import Notes, Shelf
+import msgspec
+from pika import spec  # type: ignore[import-untyped, unused-ignore]
 
-log = logging.getLogger("taskctl.broker")
+from ..wire.message import decode_envelope
+from .amqp_codec import Content
+from .amqp_hearing import broadcast_exchange
+from .amqp_notes import Shelf, record_body, shelf_queue
+from .amqp_outlet import Parcel
 
+#: The book; what is said on the exchange of this name is written down, and heard by every node.
 LOSSES = Shelf("taskctl.losses", True)
-#: The word of a new entry: an exchange of ours, heard by every node.
-EXCHANGE = "taskctl.losses"
-#: Most entries that are kept in memory.
-_MOST = 20_000
+#: Most entries that are kept in memory; from so many pages on they become one.
+_MOST, _PAGES = 20_000, 50
+#: Properties of a page: JSON that lasts, and priority 0.
+_PLAIN = b"\xd8\x00\x10application/json\x05utf-8\x02\x00"
 
 
 class Losses:
@@ -29,24 +39,44 @@ class Losses:
         self._counts: OrderedDict[str, int] = OrderedDict()
 
     def count(self, identity: str) -> int:
-        """Return how often this was lost, as far as anybody wrote it down."""
-        return self._counts.get(identity, 0) if identity else 0
+        """Return how often a message that comes again was lost."""
+        return self._counts.get(identity, 1)
 
-    def load(self, notes: Notes) -> None:
-        """Read the book; entries that say nothing any more are taken out of it."""
-
-        def decide(found: dict[str, object]) -> tuple[dict[str, object], dict[str, object]]:
-            return found, {key: None for key, value in found.items() if not value}
-
-        for identity, count in notes.change(LOSSES, decide).items():
-            self.hear(identity, count)
-
-    def hear(self, identity: str, count: object) -> None:
-        """Take over an entry."""
-        if not isinstance(count, int) or count <= 0:
-            self._counts.pop(identity, None)
+    def take_over(self, counts: Any) -> None:
+        """Take over entries that somebody wrote."""
+        if not isinstance(counts, dict):
             return
-        self._counts[identity] = count
-        self._counts.move_to_end(identity)
+        for identity, count in counts.items():
+            if isinstance(count, int):
+                self._counts[identity] = count
+                self._counts.move_to_end(identity)
         while len(self._counts) > _MOST:
             self._counts.popitem(last=False)
+
+    def hear(self, envelope: bytes) -> None:
+        """Take over a page that was broadcast."""
+        with contextlib.suppress(msgspec.MsgspecError, ValueError):
+            self.take_over(msgspec.json.decode(decode_envelope(envelope).body)[1])
+
+    def read(self, found: dict[str, Any]) -> tuple[None, dict[str, Any]]:
+        """Take over all pages of the book; return them as one if they are many."""
+        for counts in found.values():
+            self.take_over(counts)
+        if len(found) < _PAGES:
+            return None, {}
+        return None, {**dict.fromkeys(found), str(uuid4()): dict(self._counts)}
+
+
+def page(counts: dict[str, int]) -> Parcel:
+    """Return new entries on their way into the book, and to all nodes."""
+    return LOSSES.name, "", Content(_PLAIN, record_body(str(uuid4()), counts))
+
+
+def declaration() -> list[Any]:
+    """Return the methods that make the book exist, and what is said go into it."""
+    exchange = broadcast_exchange(LOSSES.name)
+    return [
+        spec.Exchange.Declare(exchange=exchange.name, type=exchange.type, durable=True),
+        shelf_queue(LOSSES),
+        spec.Queue.Bind(queue=LOSSES.name, exchange=exchange.name, routing_key="#"),
+    ]

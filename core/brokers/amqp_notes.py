@@ -74,15 +74,14 @@ class Notes:
             properties: dict[str, Any] = {"delivery_mode": 2 if shelf.lasting else 1}
             if lease and key in lease:
                 properties["expiration"] = str(max(1, int(lease[key] * 1000)))
-            body = msgspec.json.encode([key, value])
             known = encode_properties("application/json", "utf-8", {}, properties)
-            parcels.append(("", shelf.name, Content(known, body)))
+            parcels.append(("", shelf.name, Content(known, record_body(key, value))))
         if parcels:
             self._outlet().hand_over(parcels)
 
     def _make(self, shelf: Shelf) -> None:
         if shelf.name not in self._made:
-            self._call(_shelf_queue(shelf))
+            self._call(shelf_queue(shelf))
             self._made.add(shelf.name)
 
     # --- reading and changing -------------------------------------------------------------------
@@ -155,7 +154,7 @@ class Notes:
             try:
                 answers = self._call(
                     spec.Queue.Declare(queue=_lock_of(shelf), exclusive=True, auto_delete=True),
-                    _shelf_queue(shelf),
+                    shelf_queue(shelf),
                 )
             except ChannelRefused as exc:
                 if exc.said.code != LOCKED:
@@ -170,7 +169,7 @@ class Notes:
                     f"somebody else for more than {PATIENCE:g} s"
                 )
             time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 1.5, 0.05)
+            pause = min(pause * 1.5, 0.02)
 
     def _unlock(self, shelf: Shelf) -> None:
         # The first is answered by the queue itself, after it has put everything back.
@@ -189,7 +188,13 @@ def _lock_of(shelf: Shelf) -> str:
     return f"{shelf.name}.lock"
 
 
-def _shelf_queue(shelf: Shelf) -> Any:
+def record_body(key: str, value: Any) -> bytes:
+    """Return the body of a record's message."""
+    return msgspec.json.encode([key, value])
+
+
+def shelf_queue(shelf: Shelf) -> Any:
+    """Return the declaration of a shelf."""
     return spec.Queue.Declare(
         queue=shelf.name, durable=True, arguments={"x-max-length": MOST_RECORDS}
     )

@@ -13,21 +13,21 @@ from collections.abc import Sequence
 from functools import cached_property
 from uuid import uuid4
 
-import msgspec
-
 from ..errors import BrokerConnectionError, BrokerError, EncodeError
-from ..wire.message import Publication, decode_envelope
+from ..wire.message import Publication
 from ..wire.queues import Queue, direct_queue
+from . import amqp_losses as book
 from .amqp_codec import Content, read_properties
-from .amqp_delay import LONGEST, Delay, delayed_key, level
+from .amqp_delay import LEVELS, LONGEST, Delay, delayed_key, level, straight_key
 from .amqp_envelope import unpack
 from .amqp_hearing import Hearing, broadcast_exchange
-from .amqp_intake import Intake
+from .amqp_intake import Intake, Loan
 from .amqp_line import ChannelRefused, Line
-from .amqp_losses import EXCHANGE, LOSSES, Losses
+from .amqp_losses import Losses
 from .amqp_notes import QUEUES, Notes
 from .amqp_options import Address, Options
 from .amqp_outlet import Loudspeaker, Outlet, Parcel
+from .amqp_past import Past
 from .amqp_topology import Topology, is_quorum
 from .amqp_wake import Wake
 from .amqp_words import explain
@@ -39,11 +39,17 @@ class Session:
     """One connection to one server, of a node if it has an `owner`."""
 
     def __init__(
-        self, address: Address, settings: Options, timeout: float, owner: str | None, losses: Losses
+        self,
+        address: Address,
+        settings: Options,
+        timeout: float,
+        owner: str | None,
+        losses: Losses,
+        past: Past,
     ) -> None:
         self.address, self.settings, self.timeout = address, settings, timeout
         self.owner = owner
-        self.losses = losses
+        self.losses, self.past = losses, past
         self.word = uuid4().hex[:12]
         self.line = Line(
             address, settings, timeout, beat=owner is not None, role=self._role("takes")
@@ -56,6 +62,7 @@ class Session:
         self.wake.watch(self.line.fileno())
         self.topology = Topology(self.line)
         self.delay = Delay(self.topology, settings.native_delayed_delivery_queue_type)
+        self._told = False
         #: Whether the caller reads right now: then nothing needs to ring.
         self.reading = False
 
@@ -103,7 +110,7 @@ class Session:
     @cached_property
     def intake(self) -> Intake:
         """What is taken on loan."""
-        return Intake(self.line, self.word, self.ring, self.losses.count)
+        return Intake(self.line, self.word, self.ring, self.losses.count, self.past)
 
     def ring(self, reason: str) -> None:
         """Make the descriptor readable, unless whoever it is for is reading already."""
@@ -131,7 +138,9 @@ class Session:
         return self.line.heartbeat
 
     def close(self) -> None:
-        """Take leave, and let go of every descriptor."""
+        """Take leave, and let go of every descriptor; what is on loan is kept in mind."""
+        if "intake" in self.__dict__:
+            self.past.remember(self.intake.keys())
         for line in (self._sender, self.line):
             if line is not None:
                 with contextlib.suppress(BrokerError):
@@ -197,13 +206,13 @@ class Session:
             log.warning("there is no exchange %r: a message with key %r is dropped", exchange, key)
             return None
         try:
-            content = unpack(one.envelope)
+            content = unpack(one.envelope, one.priority)
         except EncodeError as exc:
             raise BrokerError(f"{self.address.shown} cannot carry this: {exc}") from exc
         if one.due is not None and exchange:
             seconds = self._native_delay(exchange, one.due)
             if seconds:
-                return level(27), delayed_key(seconds, key), content
+                return level(LEVELS - 1), delayed_key(seconds, key), content
         return exchange, key, content
 
     def _knows(self, exchange: str) -> bool:
@@ -220,7 +229,24 @@ class Session:
         if not any(map(is_quorum, self.topology.declared.values())):
             return 0
         self.delay.prepare()
-        return max(0, min(int(due - time.time()), LONGEST))
+        seconds = int(due - time.time())
+        return max(0, min(seconds, LONGEST))
+
+    def send_away(self, loan: Loan, due: float) -> bool:
+        """Let RabbitMQ hold a loan's message until it is due; return false if it will not."""
+        seconds = int(due - time.time())
+        key = delayed_key(seconds, straight_key(loan.queue))
+        try:
+            self.delay.lead_straight_to(loan.queue)
+            back = self.hand_over([(level(LEVELS - 1), key, loan.content)])
+        except BrokerConnectionError:
+            raise
+        except BrokerError as exc:
+            if not self._told:
+                log.warning("%s; tasks with a far ETA wait in this node's memory instead", exc)
+            self._told = True
+            return False
+        return not back
 
     # --- broadcasts -----------------------------------------------------------------------------
 
@@ -238,28 +264,19 @@ class Session:
 
     def open_book(self) -> None:
         """Hear what others write into the book of losses, then read it."""
-        exchange = broadcast_exchange(EXCHANGE)
-        self.hearing.listen(EXCHANGE, "#", self._hear_loss)
-        self.topology.declare_exchange(exchange)
-        self.losses.load(self.notes)
-
-    def _hear_loss(self, envelope: bytes) -> None:
-        with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            for identity, count in msgspec.json.decode(decode_envelope(envelope).body).items():
-                self.losses.hear(identity, count)
+        try:
+            self.topology.call(*book.declaration())
+        except ChannelRefused as exc:
+            doing = "declaring the book of losses"
+            raise explain(self.address.shown, exc.said, doing) from exc
+        self.hearing.listen(book.LOSSES.name, "#", self.losses.hear)
+        self.notes.change(book.LOSSES, self.losses.read)
 
     def write_losses(self, counts: dict[str, int]) -> None:
         """Write into the book, for all to read, before it happens."""
-        body = msgspec.json.encode(counts)
-        content = Content(_PLAIN, body)
-        self.notes.add(LOSSES, counts)
-        self.hand_over([(EXCHANGE, "", content)])
-        for identity, count in counts.items():
-            self.losses.hear(identity, count)
-
-
-#: Properties of a message of ours that no task library reads: JSON, transient.
-_PLAIN = bytes.fromhex("d000") + b"\x10application/json\x05utf-8" + b"\x01"
+        if counts:
+            self.hand_over([book.page(counts)])
+            self.losses.take_over(counts)
 
 
 def is_private(queue: Queue) -> bool:

@@ -74,6 +74,12 @@ class Cases:
         for broker in made:
             broker.close()
 
+    def fall_silent(self, broker: Broker) -> None:
+        """Be a node that says nothing more; its lease, a short one, runs out by itself."""
+
+    def come_back(self, broker: Broker) -> None:
+        """Be that node again, which knows nothing of what happened meanwhile."""
+
     @pytest.fixture
     def broker(self, make_broker: MakeBroker) -> Broker:
         """A consumer of queue `q`, owner `one`."""

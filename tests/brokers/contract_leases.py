@@ -140,6 +140,7 @@ class LeaseCases(Cases):
         dead.publish([publication(text) for text in "abcd"])
         loans = collect(dead, 3)
         dead.started(tags(loans)[:1])
+        self.fall_silent(dead)
 
         assert eventually(other.reclaim) == ["dead@host"]
 
@@ -161,6 +162,7 @@ class LeaseCases(Cases):
             loans = collect(dead, 2)
             counts.append([d.deliveries for d in loans])
             dead.started(tags(loans)[:1])
+            self.fall_silent(dead)
             assert eventually(other.reclaim) == [f"dead{n}@host"]
 
         assert counts == [[0, 0], [1, 1], [2, 1]]
@@ -173,11 +175,13 @@ class LeaseCases(Cases):
         sleeper.subscribe(direct_queue("q"))
         sleeper.publish([publication("a")])
         old = collect(sleeper, 1)
+        self.fall_silent(sleeper)
         eventually(other.reclaim)
         other.register("two@host", {}, 30.0)
         other.subscribe(direct_queue("q"))
         new = collect(other, 1)
 
+        self.come_back(sleeper)
         sleeper.register("sleeper@host", {}, 30.0)
         sleeper.started(tags(old))
         sleeper.reject(tags(old), requeue=True)
@@ -195,8 +199,10 @@ class LeaseCases(Cases):
         sleeper.subscribe(direct_queue("q"))
         sleeper.publish([publication("a"), publication("b")])
         old = tags(collect(sleeper, 2))
+        self.fall_silent(sleeper)
         eventually(other.reclaim)
 
+        self.come_back(sleeper)
         sleeper.ack(old)
         sleeper.reject(old, requeue=False)
         sleeper.park(old[0], time.time() + 60, "t")
