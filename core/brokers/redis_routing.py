@@ -237,11 +237,17 @@ class Routing:
         return [command(b"PEXPIRE", key, age) for key, age in ages.items()]
 
     def expiries(self, lists: set[bytes]) -> list[bytes]:
-        """Return the commands that keep these lists for as long as their queues are declared."""
+        """Return the commands that keep the queues of these lists, with all lists of theirs, for
+        as long as they are declared."""
         if not self._expiring:
             return []
-        ages = [(key, self.expires_ms(self._keys.queue_of(key))) for key in sorted(lists)]
-        return [command(b"PEXPIRE", key, age) for key, age in ages if age]
+        queues = sorted({self._keys.queue_of(key) for key in lists})
+        return [
+            command(b"PEXPIRE", key, age)
+            for queue in queues
+            if (age := self.expires_ms(queue))
+            for key in self._keys.lists(queue)
+        ]
 
 
 def is_broadcast(queue: Queue) -> bool:
