@@ -40,14 +40,14 @@ __all__ = [
 _decoder = msgspec.json.Decoder(TaskMessage)
 
 
-#: What is opened for the headers of an older protocol, unless told otherwise.
-_JSON = codecs.accepted_types(["json"])
+#: What is opened for the headers of an older protocol by who only looks: none of it runs code.
+_LOOKED_AT = codecs.accepted_types(["json", "pickle", "yaml", "msgpack"])
 
 
-def decode_task(envelope: bytes, accept: frozenset[str] = _JSON) -> TaskMessage:
+def decode_task(envelope: bytes, accept: frozenset[str] = _LOOKED_AT) -> TaskMessage:
     """Return the task message in an envelope; an older protocol's body is opened for its headers.
 
-    Only a body of a type in `accept` is opened, and none runs code.
+    Only a body of a type in `accept` is opened; of a pickle no object is made, see `foreign`.
 
     Raises DecodeError if it is not an envelope or a header has the wrong type, InvalidTaskError
     if it is no task at all.

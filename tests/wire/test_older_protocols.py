@@ -177,3 +177,10 @@ def test_random_headers_are_read_or_one_of_two_errors(headers: dict[str, Any]) -
         assert "\n" not in str(exc)
     else:
         assert task.headers.limits()
+
+
+@pytest.mark.parametrize("serializer", ["json", "pickle", "yaml", "msgpack"])
+def test_who_only_looks_sees_every_kind(serializer: str) -> None:
+    headers = decode_task(envelope(FIELDS, serializer)).headers
+
+    assert (headers.task, headers.argsrepr) == ("proj.add", "[1, 2]")
