@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
+from pathlib import Path
 
-from .servers import RabbitServer
+from .servers import RabbitServer, free_port
 
 #: Reads an expression a line, and answers with its value in one line.
 _LOOP = """F = fun F() -> case io:get_line("") of eof -> halt(0); L -> R = try
@@ -65,6 +66,24 @@ class RabbitControl:
     def drop_vhost(self, url: str) -> None:
         """Remove a virtual host and everything in it."""
         self.call("rabbit_vhost", "delete", text(url.rpartition("/")[2]), text("test"))
+
+    def set_memory_limit(self, share: str) -> None:
+        """Set which share of the machine's memory it may use; below what it has it takes no more
+        messages.  0.4 is what it starts with."""
+        self.call("vm_memory_monitor", "set_vm_memory_high_watermark", share)
+
+    def speak_tls(self, certificate: Path, key: Path, authority: Path) -> int:
+        """Listen with TLS too; return the port."""
+        port = free_port()
+        self.call("application", "ensure_all_started", "ssl")
+        names = {"cacertfile": authority, "certfile": certificate, "keyfile": key}
+        words = ", ".join(f'{{{name}, "{path}"}}' for name, path in names.items())
+        self.call("rabbit_networking", "start_ssl_listener", str(port), f"[{words}]", "2")
+        return port
+
+    def close_connections(self) -> None:
+        """Break every connection, as an operator does."""
+        self.call("rabbit_networking", "close_all_connections", '"test"')
 
     def stop(self) -> None:
         if self._process is not None:

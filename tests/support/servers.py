@@ -101,7 +101,7 @@ class RabbitServer:
     """One rabbitmq-server with a node name, ports, a cookie and folders of its own."""
 
     def __init__(self) -> None:
-        self.port, self._names_port, self._cluster_port = free_port(), free_port(), free_port()
+        self._take_ports()
         self.folder = Path(tempfile.mkdtemp(prefix="taskctl-rabbitmq-"))
         self.processes: list[subprocess.Popen[bytes]] = []
 
@@ -109,13 +109,28 @@ class RabbitServer:
     def url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
+    def _take_ports(self) -> None:
+        self.port, self._names_port, self._cluster_port = free_port(), free_port(), free_port()
+
     def start(self) -> RabbitServer:
         """Start it and return once it takes connections, some five seconds later."""
+        for name in ("home", "mnesia", "log"):
+            (self.folder / name).mkdir(exist_ok=True)
+        for _ in range(3):
+            try:
+                return self._start()
+            except RuntimeError as exc:
+                if "eaddrinuse" not in str(exc):
+                    raise
+                # Somebody took a port that was free a second ago.
+                self._end_processes()
+                self._take_ports()
+        return self._start()
+
+    def _start(self) -> RabbitServer:
         program, names = rabbitmq_program(), shutil.which("epmd")
         if program is None or names is None:
             raise RuntimeError("rabbitmq-server is not installed")
-        for name in ("home", "mnesia", "log"):
-            (self.folder / name).mkdir()
         (self.folder / "plugins").write_text("[].\n")
         (self.folder / "rabbitmq.conf").touch()
         # Erlang would start its daemon of names by itself, and leave it behind.
@@ -175,6 +190,10 @@ class RabbitServer:
 
     def stop(self) -> None:
         """End the server, then what knew its name; Erlang's own children are in its session."""
+        self._end_processes()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_processes(self) -> None:
         for process in reversed(self.processes):
             process.terminate()
             try:
@@ -185,4 +204,3 @@ class RabbitServer:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         self.processes.clear()
-        shutil.rmtree(self.folder, ignore_errors=True)
