@@ -20,7 +20,7 @@ from .amqp_words import NOT_FOUND, explain
 
 LEVELS = 28
 #: Longest delay, in seconds: eight and a half years.
-LONGEST = 2**LEVELS - 1
+LONGEST: int = 2**LEVELS - 1
 #: Where every delayed message comes out.
 DELIVERY = "celery_delayed_delivery"
 _BITS = re.compile(r"^(?:[01]\.){28}")

@@ -19,7 +19,7 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from pika import spec  # type: ignore[import-untyped, unused-ignore]
@@ -250,7 +250,7 @@ class Line:
             if left <= 0:
                 blocked = self.blocked
                 self.drop()
-                raise BrokerConnectionError(
+                raise NoAnswer(
                     f"broker {self.address.shown} takes no messages now: {blocked}"
                     if blocked is not None
                     else f"broker {self.address.shown} did not answer within {seconds:.1f} s"
@@ -286,9 +286,16 @@ class Line:
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
         except OSError as exc:
+            self._hear_last_words()
             raise self._broken(exc) from exc
         self._last_out = time.monotonic()
         return sent
+
+    def _hear_last_words(self) -> None:
+        """Raise what the server said before it broke off, if it said anything."""
+        with contextlib.suppress(OSError):
+            self._in += self._socket.recv(_CHUNK)
+            self._take_in()
 
     def _flush(self) -> None:
         while self.unsent:
@@ -324,7 +331,7 @@ class Line:
         if total:
             self._last_in = time.monotonic()
             self._take_in()
-        if ended is not None and self.alive:
+        if ended is not None:
             self.drop()
             raise ended
         if self.heartbeat:
@@ -335,8 +342,7 @@ class Line:
         now = time.monotonic()
         if now - self._last_out > self.heartbeat / 2 and not self.unsent:
             self.send(codec.HEARTBEAT_FRAME)
-        if now - self._last_in > 2 * self.heartbeat + 5:
-            # The caller may have slept for long: only what is still silent after a look is gone.
+        if now - self._last_in > 2 * self.heartbeat + min(self.heartbeat, 5.0):
             self.drop()
             raise BrokerConnectionError(
                 f"broker {self.address.shown} has been silent for {now - self._last_in:.0f} s"
@@ -479,6 +485,10 @@ class Line:
         return BrokerConnectionError(f"broker {where}: {said[:1].lower()}{said[1:]}")
 
 
+class NoAnswer(BrokerConnectionError):
+    """Raised when the server does not answer in time; the line is dropped then."""
+
+
 class ChannelRefused(BrokerError):
     """Raised when the server closes a channel over what was asked: `said` has its words."""
 
@@ -494,8 +504,3 @@ def _framed(channel: int, method: Any) -> bytes:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
-
-
-def calls(methods: Sequence[Any]) -> int:
-    """Return how many of `methods` are answered: all but those sent with nowait."""
-    return sum(not getattr(method, "nowait", False) for method in methods)

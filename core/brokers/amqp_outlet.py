@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from pika import spec  # type: ignore[import-untyped, unused-ignore]
 
-from ..errors import BrokerConnectionError, BrokerError, EncodeError, PublishTimeout
+from ..errors import BrokerError, EncodeError, PublishTimeout
 from . import amqp_codec as codec
 from .amqp_codec import Content, Delivered
-from .amqp_line import ChannelRefused, Line
+from .amqp_line import ChannelRefused, Line, NoAnswer
 from .amqp_words import explain
 
 #: (exchange, routing key, message).
@@ -57,12 +57,8 @@ class Outlet:
             self._await_leave_to_publish()
             self.line.send(b"".join(frames))
             self.line.wait(lambda: not self._pending or not self._channel.open, self.seconds)
-        except PublishTimeout:
-            raise
-        except BrokerConnectionError as exc:
-            if "did not answer within" in str(exc):
-                raise PublishTimeout(str(exc)) from exc
-            raise
+        except NoAnswer as exc:
+            raise PublishTimeout(str(exc)) from exc
         if self._channel.closed is not None:
             refused = ChannelRefused(self.line.address.shown, self._channel.closed)
             places = ", ".join(sorted({f"{e or 'queue'} {k!r}" for e, k, _ in parcels})[:3])

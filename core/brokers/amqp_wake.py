@@ -21,7 +21,7 @@ class Wake:
 
     def fileno(self) -> int:
         """Return the descriptor; it stays the same until `close`."""
-        return int(self._selector.fileno())  # type: ignore[attr-defined]
+        return int(self._selector.fileno())
 
     def watch(self, fd: int) -> None:
         """Be readable whenever `fd` is."""
