@@ -126,3 +126,32 @@ def soft(key: str) -> str:
 @app.task(name="trial.add")
 def add(x: int, y: int) -> int:
     return x + y
+
+
+@app.task(name="trial.echo")
+def echo(value: Any) -> Any:
+    return value
+
+
+@app.task(name="trial.total")
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+@app.task(name="trial.note_end")
+def note_end(values: Any, key: str) -> str:
+    leave_mark(key)
+    return key
+
+
+@app.task(name="trial.heard")
+def heard(task_id: str) -> None:
+    leave_mark(f"heard-{task_id}")
+
+
+@app.task(name="trial.die_once")
+def die_once(key: str) -> str:
+    """Kill the child in the first run."""
+    if leave_mark(key) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return key
