@@ -53,6 +53,8 @@ class SqliteBackend(SqliteChords):
     May be used after a fork, in both processes.
     """
 
+    compresses = True
+
     def __init__(self, url: str, **settings: Any) -> None:
         super().__init__(url, **settings)
         self._file = SqliteFile(

@@ -19,52 +19,19 @@ import pytest
 
 from taskctl.core.backends import open_backend
 from taskctl.core.backends.base import Backend
-from taskctl.core.wire import codecs
 from taskctl.core.wire.outcome import StoredMeta
-from taskctl.core.wire.result_meta import encode_meta
-from taskctl.core.wire.states import READY_STATES
 
 from ..support.waiting import eventually
+from .contract_results import ResultContract
+from .records import DONE, OpenBackend, fresh, meta, saved, within
 
-OpenBackend = Callable[..., Backend]
-
-
-#: When all tasks of these tests ended; a final meta says so, as in life.  MongoDB keeps
-#: milliseconds.
-DONE = datetime.now(UTC).replace(microsecond=123000)
-
-
-def meta(
-    task_id: str,
-    state: str = "SUCCESS",
-    result: Any = None,
-    *,
-    date_done: datetime = DONE,
-    **more: Any,
-) -> StoredMeta:
-    """Return a record ready to store."""
-    if state in READY_STATES:
-        more["date_done"] = date_done
-    data = encode_meta(task_id=task_id, state=state, result=result, **more)
-    return StoredMeta(task_id=task_id, state=state, meta=data)
+__all__ = [
+    "DONE", "BackendContract", "OpenBackend", "SharedBackendContract", "fresh", "meta", "saved",
+    "within",
+]  # fmt: skip
 
 
-def fresh(task_id: str, state: str = "SUCCESS", result: Any = None) -> StoredMeta:
-    """Return a record of a task that ended just now; its lifetime begins."""
-    return meta(task_id, state, result, date_done=datetime.now(UTC))
-
-
-def saved(group_id: str, *task_ids: str) -> bytes:
-    """Return a group ready to be saved."""
-    members = [[[task_id, None], None] for task_id in task_ids]
-    return codecs.encode({"result": [[group_id, None], members]}, "json")[2]
-
-
-def within(seconds: float) -> float:
-    return time.monotonic() + seconds
-
-
-class BackendContract:
+class BackendContract(ResultContract):
     """Cases for one process, with as many threads and backends as it likes."""
 
     #: Whether a compressed meta comes back as it went in; stores of fields take it apart.
