@@ -202,6 +202,7 @@ def test_headers_stamps_and_texts_arrive(side: Side) -> None:
         assert about["headers"][name] == value
 
 
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 @pytest.mark.parametrize("compression", [None, "zlib", "zstd", "brotli", "bzip2", "lzma"])
 @pytest.mark.parametrize("serializer", ARGUMENTS)
 def test_results_are_read_on_the_other_side(
