@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu import Connection, Consumer, Producer
+from kombu import Exchange as KombuExchange
+from kombu import Queue as KombuQueue
 
 from taskctl import App
 from taskctl.core.brokers import redis_greeting
@@ -177,10 +181,13 @@ def test_a_unix_socket_is_spoken_to(open_at: Open, server: ConfiguredRedis) -> N
 # --- rights -------------------------------------------------------------------------------------
 
 
+def page() -> str:
+    return (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+
+
 def rights_in_the_page() -> list[str]:
     """Return the words of the user that docs/redis.md tells operators to make."""
-    page = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
-    block = re.search(r"```\nACL SETUSER tasks (.*?)```", page, re.DOTALL)
+    block = re.search(r"```\nACL SETUSER tasks (.*?)```", page(), re.DOTALL)
     assert block is not None
     return block[1].replace("\\\n", " ").split()
 
@@ -270,6 +277,29 @@ def test_a_refused_key_channel_or_command_is_named(open_at: Open, user: Callable
         with pytest.raises(BrokerError, match=named):
             refused()
     assert broker.size("celery") == 0, "the line is as good as before"
+
+
+def test_celery_shares_the_user_with_the_rights_the_page_adds_for_it(
+    user: Callable[..., str],
+) -> None:
+    added = re.findall(r"Celery's own workers also need `([^`]+)`", page())
+    url = user(*added[0].split())
+    exchange = KombuExchange("celeryev", type="fanout")
+    with Connection(url) as connection, connection.SimpleQueue("celery") as queue:
+        for priority in (0, 9):
+            queue.put({"a": 1}, priority=priority)
+        queue.get(timeout=5).ack()
+        queue.get(timeout=5).reject(requeue=True)
+        connection.default_channel.qos.restore_visible(interval=1)
+        bound = KombuQueue("celeryev.ears", exchange, routing_key="worker.#", auto_delete=True)
+        with Consumer(connection, [bound], callbacks=[lambda *_: None], no_ack=True):
+            with contextlib.suppress(TimeoutError):
+                connection.drain_events(timeout=0.1)
+            Producer(connection, exchange=exchange).publish({}, routing_key="worker.online")
+            connection.drain_events(timeout=5)
+        back = queue.get(timeout=5)
+        assert back.delivery_info["redelivered"]
+        back.ack()
 
 
 def test_a_database_the_server_does_not_have_is_said(
