@@ -6,9 +6,10 @@ backend again.
 
 from __future__ import annotations
 
+import functools
 import types
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, cast
 
@@ -22,10 +23,12 @@ from .joining import (
     Meta,
     assert_may_wait,
     deadline_after,
+    order,
     raise_if_failed,
     read_meta,
     timed_out,
 )
+from .resultgraph import ResultGraph
 
 
 class ResultBase:
@@ -35,6 +38,8 @@ class ResultBase:
     group_class: ClassVar[Callable[..., ResultBase]]
 
     parent: ResultBase | None = None
+    #: Whether many results are waited for at once, as all backends of ours can.
+    supports_native_join = True
 
     def as_tuple(self) -> Any:
         """Return the ids, in the nested form in which results travel."""
@@ -325,6 +330,20 @@ class AsyncResult(ResultBase):
             value = node.get()
         return value
 
+    def build_graph(self, intermediate: bool = False) -> ResultGraph:
+        """Return this result and all its children as a graph; see `iterdeps`."""
+        graph = ResultGraph()
+        for parent, node in self.iterdeps(intermediate=intermediate):
+            graph.add_arc(node)
+            if parent is not None:
+                graph.add_edge(parent, node)
+        return graph
+
+    @functools.cached_property
+    def graph(self) -> ResultGraph:
+        """This result and all its children, once all of them are ready."""
+        return self.build_graph()
+
     def leaves(self) -> list[AsyncResult]:
         return [self]
 
@@ -357,7 +376,20 @@ class AsyncResult(ResultBase):
 
         With `wait`, collect their replies for `timeout` seconds and return them.
         """
-        return ask_to_revoke(self.app, self.id, terminate, signal, wait, timeout)
+        return self.app.control.revoke(self.id, **order(terminate, signal, wait, timeout))
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        connection: Any = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Tell all workers not to run tasks that bear one of these stamps; see `revoke`."""
+        options = order(terminate, signal, wait, timeout)
+        return self.app.control.revoke_by_stamped_headers(headers, **options)
 
     # --- as a value -----------------------------------------------------------------------
 
@@ -399,20 +431,3 @@ def result_from_tuple(ids: Any, app: Any = None) -> Any:
         return AsyncResult(task_id, app=app, parent=parent or None)
     results = [result_from_tuple(member, app) for member in members]
     return ResultBase.group_class(task_id, results, parent=parent or None, app=app)
-
-
-def ask_to_revoke(
-    app: Any,
-    ids: str | list[str],
-    terminate: bool,
-    signal: str | None,
-    wait: bool,
-    timeout: float | None,
-) -> Any:
-    """Send the command `revoke` for these ids; return the replies if `wait`."""
-    options: dict[str, Any] = {"terminate": terminate, "reply": wait}
-    if signal is not None:
-        options["signal"] = signal
-    if timeout is not None:
-        options["timeout"] = timeout
-    return app.control.revoke(ids, **options)

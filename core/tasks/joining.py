@@ -102,6 +102,16 @@ def timed_out(app: Any, backend: Backend, task_ids: list[str], timeout: float) -
     )
 
 
+def order(terminate: bool, signal: str | None, wait: bool, timeout: float | None) -> dict[str, Any]:
+    """Return the options of the command `revoke`: those that are set, and whether to wait."""
+    options: dict[str, Any] = {"terminate": terminate, "reply": wait}
+    if signal is not None:
+        options["signal"] = signal
+    if timeout is not None:
+        options["timeout"] = timeout
+    return options
+
+
 # --- how a remote failure is raised here ------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from ..wire import codecs
 from ..wire.result_meta import compress, decode_stored
 from ..wire.states import FAILURE, PENDING, READY_STATES, SUCCESS
 from .arrivals import arrivals, stored
-from .asyncresult import AsyncResult, ResultBase, ask_to_revoke, result_from_tuple
+from .asyncresult import AsyncResult, ResultBase, result_from_tuple
 from .eagerresult import EagerResult
 from .joining import (
     Meta,
@@ -24,6 +24,7 @@ from .joining import (
     assert_may_wait,
     deadline_after,
     denied_join_result,
+    order,
     raise_if_failed,
     read_meta,
     timed_out,
@@ -266,7 +267,7 @@ class ResultSet(ResultBase):
     ) -> Any:
         """Tell all workers not to run these tasks; see `AsyncResult.revoke`."""
         ids = [leaf.id for leaf in self.leaves()]
-        return ask_to_revoke(self.app, ids, terminate, signal, wait, timeout)
+        return self.app.control.revoke(ids, **order(terminate, signal, wait, timeout))
 
     # --- as a value -----------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,13 @@ import pytest
 
 from taskctl import App
 from taskctl.core.backends.base import Backend
-from taskctl.core.errors import ContentDisallowed, DecodeError, SecurityError, TimeoutError
+from taskctl.core.errors import (
+    ContentDisallowed,
+    DecodeError,
+    IncompleteStream,
+    SecurityError,
+    TimeoutError,
+)
 from taskctl.core.tasks.result import AsyncResult, GroupResult, ResultSet
 from taskctl.core.wire.outcome import StoredMeta
 from taskctl.core.wire.result_meta import COMPRESSED_MARKER, encode_meta
@@ -188,3 +195,38 @@ def test_a_saved_group_that_cannot_be_read_names_group_and_backend(app: App, dat
 
     with pytest.raises(DecodeError, match=r"the group g saved in memory://.* cannot be read: "):
         GroupResult.restore("g", app=app)
+
+
+# --- the tree ---------------------------------------------------------------------------------
+
+
+def test_a_result_and_its_children_make_a_graph(app: App) -> None:
+    def children(*ids: str) -> list[Any]:
+        return [[[task_id, None], None] for task_id in ids]
+
+    for task_id, made in {"a": ("b", "c"), "b": ("d",), "c": (), "d": ()}.items():
+        data = encode_meta(
+            task_id=task_id, state="SUCCESS", result=task_id, children=children(*made)
+        )
+        keep(app, task_id, data)
+
+    graph = AsyncResult("a", app=app).graph
+
+    assert {str(node): [str(one) for one in made] for node, made in graph.items()} == {
+        "a": ["b", "c"],
+        "b": ["d"],
+        "c": [],
+        "d": [],
+    }
+    assert [str(node) for node in graph.topsort()] == ["d", "b", "c", "a"]
+    assert {str(node) for node in graph.edges()} == {"a", "b"}
+    out = io.StringIO()
+    graph.to_dot(out)
+    assert '    "a" -> "b"\n' in out.getvalue()
+
+
+def test_a_graph_of_what_is_not_ready_needs_leave_to_be_incomplete(app: App) -> None:
+    with pytest.raises(IncompleteStream):
+        _ = AsyncResult("nobody", app=app).graph
+
+    assert len(AsyncResult("nobody", app=app).build_graph(intermediate=True)) == 1
