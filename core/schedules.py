@@ -203,6 +203,10 @@ class schedule(BaseSchedule):
         return type(self), (self.run_every, self.relative, self.nowfun)
 
 
+#: Fields of a crontab in the order of its arguments.
+_CRON_FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
+
+
 class crontab(BaseSchedule):
     """Like cron(5): minute, hour, day of week, of month, month; mind the order of the arguments.
 
@@ -234,6 +238,12 @@ class crontab(BaseSchedule):
             self.minute, self.hour, self.day_of_week, self.day_of_month, self.month_of_year
         )
         super().__init__(**kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a field as it was written, by the name schedulers in databases know it under."""
+        if name.startswith("_orig_") and name[6:] in _CRON_FIELDS:
+            return self._given[_CRON_FIELDS.index(name[6:])]
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
     @classmethod
     def from_string(cls, crontab: str) -> crontab:

@@ -22,7 +22,7 @@ class AbortableAsyncResult(AsyncResult):
 
     def abort(self) -> None:
         """Ask the task to end; it does when it next looks."""
-        request = Context({"id": self.id, "task": self.task_name})
+        request = Context({"id": self.id, "task": self._task_name})
         self.backend.store([MetaWriter(self.app).write(request, ABORTED, None)])
 
 

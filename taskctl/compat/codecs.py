@@ -10,7 +10,10 @@ from typing import Any
 
 from taskctl.core.wire import codecs
 
-json_loads = codecs.json_decode
+
+def json_loads(s: Any, **_: Any) -> Any:
+    """Return the value of a JSON text or its bytes."""
+    return codecs.json_decode(s.encode() if isinstance(s, str) else bytes(s))
 
 
 def json_dumps(s: Any, **_: Any) -> str:

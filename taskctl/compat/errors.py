@@ -45,7 +45,7 @@ class CeleryCommandException(click.ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.__dict__["exit_code"] = exit_code
 
 
 def reraise(tp: Any, value: BaseException, tb: Any = None) -> None:

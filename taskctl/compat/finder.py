@@ -114,7 +114,7 @@ class _Facade(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
-        if name in refusals.MODULES and name not in names.MODULES and not _is_package(name):
+        if name not in names.MODULES and not _is_package(name):
             raise refused(name)
         held = holdings(name)
         module.__doc__ = f"What Celery's users import from {name}, made of taskctl's objects."

@@ -41,6 +41,7 @@ MODULES: dict[str, str] = {
         taskctl.compat.workings: bugreport maybe_patch_concurrency
         taskctl.core.app: app_or_default
         taskctl.core.proxies: Proxy
+        taskctl.core.tasks.stamping: StampingVisitor
         taskctl.compat.names: version_info_t
     """,
     "celery.__main__": "taskctl.compat.workings: main",
@@ -99,7 +100,14 @@ MODULES: dict[str, str] = {
         taskctl.core.backends.disabled: DisabledBackend
         taskctl.core.current: get_current_task=current_task
     """,
-    "celery.backends.redis": "taskctl.core.backends.redis: RedisBackend",
+    "celery.backends.cache": "taskctl.core.backends.memcached: CacheBackend=MemcachedBackend",
+    "celery.backends.database": "taskctl.core.backends.database: DatabaseBackend",
+    "celery.backends.filesystem": "taskctl.core.backends.filesystem: FilesystemBackend",
+    "celery.backends.mongodb": "taskctl.core.backends.mongodb: MongoBackend",
+    "celery.backends.redis": """
+        taskctl.core.backends.redis: RedisBackend SentinelBackend=RedisBackend
+    """,
+    "celery.backends.rpc": "taskctl.core.backends.rpc: RPCBackend=RpcBackend",
     "celery.beat": """
         taskctl.core.beat: BeatLazyFunc PersistentScheduler ScheduleEntry Scheduler Service
         taskctl.core.beat.scheduler: DEFAULT_MAX_INTERVAL event_t
@@ -118,6 +126,7 @@ MODULES: dict[str, str] = {
         taskctl.core: subtask=signature maybe_subtask=maybe_signature
         taskctl.core: _chain=chain _chord=chord
         taskctl.compat.workings: task_name_from
+        taskctl.core.tasks.stamping: StampingVisitor
     """,
     "celery.concurrency": "taskctl.compat.workings: get_available_pool_names",
     "celery.contrib.abortable": """

@@ -125,6 +125,20 @@ class WorkController:
         """End as soon as may be; from any thread."""
         self.node.signals.put(3)
 
+    def reload(
+        self, modules: Sequence[str] | None = None, reload: bool = False, reloader: Any = None
+    ) -> None:
+        """Let it know tasks that were defined since it was made; import `modules` first.
+
+        With `reload`, those that are imported already are imported anew.
+        """
+        for name in self.app.loader.task_modules if modules is None else modules:
+            if name not in sys.modules:
+                self.app.loader.import_task_module(name)
+            elif reload:
+                (reloader or importlib.reload)(sys.modules[name])
+        self.node.tasks = self.app.tasks
+
     def stats(self) -> dict[str, Any]:
         """Return what `inspect stats` says."""
         found: dict[str, Any] = self.node.commands.stats()

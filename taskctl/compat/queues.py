@@ -87,9 +87,7 @@ def Broadcast(
     if queue and unique:
         own = f"{queue}.{uuid4()}"
     made = exchange or Exchange(name or "", type="fanout")
-    return Queue(  # type: ignore[return-value]  # a Queue of ours
-        own, made, auto_delete=auto_delete, alias=alias or name, **options
-    )
+    return Queue(own, made, auto_delete=auto_delete, alias=alias or name, **options)
 
 
 class binding:

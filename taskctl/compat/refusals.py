@@ -27,6 +27,13 @@ MODULES: dict[str, str] = {
     "celery.app.utils": _INSIDE,
     "celery.apps": f"{_INSIDE} | run 'taskctl worker', 'taskctl beat' or 'taskctl multi'",
     "celery.backends": _BACKEND,
+    **dict.fromkeys(
+        (
+            f"celery.backends.{name}"
+            for name in "cache database filesystem mongodb redis rpc".split()
+        ),
+        f"{_INSIDE} | name the backend in result_backend",
+    ),
     "celery.backends.base": f"{_INSIDE} | derive from taskctl.core.backends.base.Backend",
     "celery.backends.asynchronous": _INSIDE,
     "celery.beat": _INSIDE,

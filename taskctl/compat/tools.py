@@ -92,7 +92,7 @@ def symbol_by_name(
         module, _, attribute = name.rpartition(sep)
         module, attribute = (module, attribute) if module or package else (attribute, "")
     try:
-        found = (imp or importlib.import_module)(module or package, package=package, **kwargs)
+        found = (imp or importlib.import_module)(module or package or "", package=package, **kwargs)
         return getattr(found, attribute) if attribute else found
     except (ImportError, AttributeError):
         if default is None:

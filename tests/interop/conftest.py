@@ -15,6 +15,9 @@ from ..support.servers import RabbitServer, RedisServer
 #: Databases 0 and 1 are the products'.
 _databases = itertools.cycle(range(2, 64))
 
+#: Projects of others, whose tests are theirs.
+collect_ignore = ["projects"]
+
 
 @pytest.fixture(scope="package")
 def own_server() -> Iterator[RedisServer]:
