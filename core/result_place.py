@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Any, cast
@@ -14,6 +15,7 @@ from .clock import maybe_seconds
 from .errors import BackendError
 from .messaging.connection import Connection
 from .settings_urls import split_url
+from .tasks.arrivals import get_many
 from .ways import celerys
 from .wire.codecs import codec_named, compression_named
 
@@ -125,6 +127,7 @@ class ResultPlace:
             post=self._post(app),
             classes=_classes(self.conf.override_backends),
         )
+        made.get_many = functools.partial(get_many, app, made)
         self._say_what_is_not_done(made)
         try:
             made.open()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import BackendError
@@ -39,6 +39,9 @@ class Backend(ABC):
     compresses = False
     #: Most bytes that one meta may have; None is without limit.
     max_bytes: int | None = None
+    #: Yields (id, fields) of tasks as they become ready; given to it by the app it belongs to,
+    #: see `tasks.arrivals.get_many`.
+    get_many: Callable[..., Iterator[tuple[str, dict[str, Any]]]]
     #: Whether a chord may be started: its header's results can be read by whoever joins them.
     joins_chords = True
     #: Whether parts of chords are counted here, by `count_part`.  Where they are not, the task

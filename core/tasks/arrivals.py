@@ -17,7 +17,7 @@ from typing import Any
 from ..backends.base import Backend
 from ..errors import BackendError
 from ..wire.states import READY_STATES
-from .joining import Meta, read_meta
+from .joining import Meta, deadline_after, read_meta
 
 #: Seconds between two calls of `on_interval` for those who give no interval.
 INTERVAL = 0.5
@@ -53,6 +53,35 @@ def arrivals(
         interval = INTERVAL
     watch = _Watch(app, backend, task_ids)
     return closing(watch.run(deadline, interval, on_interval))
+
+
+def get_many(
+    app: Any,
+    backend: Backend,
+    task_ids: Iterable[str],
+    timeout: float | None = None,
+    interval: float | None = None,
+    no_ack: bool = True,
+    on_message: Callable[[Meta], Any] | None = None,
+    on_interval: Callable[[], Any] | None = None,
+    max_iterations: int | None = None,
+) -> Iterator[tuple[str, Meta]]:
+    """Yield (id, meta) of each task as it becomes ready: Celery's `app.backend.get_many`.
+
+    Ends after `timeout` seconds, or `max_iterations` intervals (seconds each), whether all are
+    ready or not.  `no_ack` is for Celery's sake: results need no ack.
+    """
+    deadline = deadline_after(timeout)
+    if max_iterations is not None:
+        rounds = deadline_after(max_iterations * (INTERVAL if interval is None else interval))
+        deadline = rounds if deadline is None or rounds is None else min(deadline, rounds)
+    with arrivals(
+        app, backend, task_ids, deadline=deadline, interval=interval, on_interval=on_interval
+    ) as metas:
+        for task_id, meta in metas:
+            if on_message is not None:
+                on_message(meta)
+            yield task_id, meta
 
 
 class _Watch:

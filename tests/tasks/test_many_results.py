@@ -111,6 +111,20 @@ def test_a_large_set_that_is_not_ready_in_time_says_how_many_are_missing(app: Ap
     assert time.monotonic() - began < 10
 
 
+def test_many_are_got_from_the_backend_as_they_become_ready(app: App) -> None:
+    finish(app, "b", 2)
+    timer = threading.Timer(0.05, finish, (app, "a", 1))
+    timer.start()
+    heard: list[Any] = []
+
+    found = dict(app.backend.get_many(["a", "b"], timeout=30, on_message=heard.append))
+
+    timer.join()
+    assert {task_id: meta["result"] for task_id, meta in found.items()} == {"a": 1, "b": 2}
+    assert heard == list(found.values())
+    assert dict(app.backend.get_many(["c"], interval=0.01, max_iterations=3)) == {}
+
+
 # --- what cannot be read -----------------------------------------------------------------------
 
 
