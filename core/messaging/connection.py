@@ -133,6 +133,16 @@ class Connection:
         assert failure is not None
         raise failure
 
+    def idle_options(self) -> dict[str, str]:
+        """Return the options that change nothing at some broker of the list, and why; open none.
+
+        Raises ImproperlyConfigured for an option that a broker refuses.
+        """
+        idle: dict[str, str] = {}
+        for url in self.urls:
+            idle |= open_broker(url, options=self.options).idle_options()
+        return idle
+
     def drop(self) -> None:
         """Close a line that broke; the next use opens another."""
         broker, self._broker = self._broker, None

@@ -11,7 +11,6 @@ from taskctl.apps import user_app
 from taskctl.command import Command, Option
 from taskctl.context import Context
 from taskctl.core.app import App
-from taskctl.core.brokers import open_broker
 from taskctl.core.config import Problem
 from taskctl.core.errors import AppNotFound, ImproperlyConfigured, TaskctlError
 from taskctl.core.redact import mask
@@ -59,15 +58,13 @@ def _idle_options(app: App) -> Iterator[Problem]:
     if not app.conf[key]:
         return
     where = app.conf.origin(key).where
-    for url in app.broker_urls():
-        try:
-            # Nothing is opened: its making alone reads the options.
-            idle = open_broker(url, options=app.broker_options()).idle_options()
-        except ImproperlyConfigured as exc:
-            yield Problem(key, "error", str(exc), where)
-            continue
-        for name, reason in idle.items():
-            yield Problem(key, "warning", f"{name} of {key} has no effect: {reason}", where)
+    try:
+        idle = app.connection().idle_options()
+    except ImproperlyConfigured as exc:
+        yield Problem(key, "error", str(exc), where)
+        return
+    for name, reason in idle.items():
+        yield Problem(key, "warning", f"{name} of {key} has no effect: {reason}", where)
 
 
 def advice(app: App) -> list[Problem]:
