@@ -53,6 +53,7 @@ class DatabaseBackend(PollingBackend):
         self._ready = False
         self._engine = make_engine(url.partition("+")[2], self.options, self.where)
         self._guard = guard_of(self._engine)
+        self._zoned = self._engine.dialect.name == "postgresql"
 
     # --- the engine -------------------------------------------------------------------------
 
@@ -95,6 +96,25 @@ class DatabaseBackend(PollingBackend):
             self._prepare()
             with self._engine.begin() as connection:
                 yield connection
+
+    # --- times ------------------------------------------------------------------------------
+    #
+    # The columns have no zone.  Celery hands over times in UTC with their zone: PostgreSQL keeps
+    # them as those of the session's zone, all others as they are.
+
+    def _bound(self, when: datetime) -> datetime:
+        return when if self._zoned else when.replace(tzinfo=None)
+
+    def _ago(self, seconds: float) -> datetime:
+        return self._bound(datetime.now(UTC) - timedelta(seconds=seconds))
+
+    def _end(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """Return a column of times, to be read as they were written."""
+        if not self._zoned:
+            return column
+        zone = sa.func.current_setting("TimeZone")
+        read = sa.func.timezone(zone, column, type_=sa.DateTime(timezone=True))
+        return read.label(column.name)
 
     # --- metas ------------------------------------------------------------------------------
 
@@ -148,7 +168,7 @@ class DatabaseBackend(PollingBackend):
         table = self.tables.task
         free = sa.or_(table.c.status != "SUCCESS", table.c.status.is_(None))
         lifetime = self.lifetime("SUCCESS")
-        return free if lifetime is None else sa.or_(free, table.c.date_done <= _ago(lifetime))
+        return free if lifetime is None else sa.or_(free, table.c.date_done <= self._ago(lifetime))
 
     def _row(self, item: StoredMeta) -> dict[str, Any] | None:
         """Return the columns of a meta; None for what no row can hold."""
@@ -157,14 +177,17 @@ class DatabaseBackend(PollingBackend):
             text = "%s cannot keep the result of task %r: the column of its id holds %d characters"
             logger.error(text, self.where, item.task_id, NAME_LENGTH)
             return None
-        fields, serializer = rows.take_apart(item.meta)
+        taken = rows.opened(item, self.where, self._serializer)
+        if taken is None:
+            return None
+        item, fields, serializer = taken
         done = rows.done_at(fields)
         stamps = rows.stamps_of(fields)
         row = {
             "task_id": item.task_id,
             "status": item.state[:STATE_LENGTH],
             "result": rows.write(fields.get("result"), serializer),
-            "date_done": done and done.replace(tzinfo=None),
+            "date_done": done and self._bound(done),
             "traceback": rows.text(fields.get("traceback")),
             "children": rows.write(fields["children"], serializer)
             if fields.get("children")
@@ -190,7 +213,7 @@ class DatabaseBackend(PollingBackend):
             return metas
         wanted = [id for id in dict.fromkeys(task_ids) if rows.text(id) == id]
         columns = [c for c in self.tables.task.columns if c.name in self._columns()]
-        query = sa.select(*columns)
+        query = sa.select(*(self._end(c) if c.name == "date_done" else c for c in columns))
         for start in range(0, len(wanted), _IDS_PER_QUERY):
             some = wanted[start : start + _IDS_PER_QUERY]
             with self._connection() as connection:
@@ -221,16 +244,21 @@ class DatabaseBackend(PollingBackend):
             )
             return rows.put_together(fields, self._serializer, self._accept)
         except (DecodeError, ContentDisallowed) as exc:
-            raise self.unreadable(row["task_id"], exc) from exc
+            return rows.refused(exc, self._serializer)
 
     def _alive(self, state: str, done: datetime | None) -> bool:
         lifetime = self.lifetime(state)
-        return lifetime is None or done is None or done > _ago(lifetime)
+        if lifetime is None or done is None:
+            return True
+        done = done if done.tzinfo else done.replace(tzinfo=UTC)
+        return done > datetime.now(UTC) - timedelta(seconds=lifetime)
 
     def find(self, prefix: str, limit: int = 10) -> list[str]:
         table = self.tables.task
         begins = sa.func.substr(table.c.task_id, 1, len(prefix)) == prefix
-        query = sa.select(table.c.task_id, table.c.status, table.c.date_done).where(begins)
+        query = sa.select(table.c.task_id, table.c.status, self._end(table.c.date_done)).where(
+            begins
+        )
         with self._connection() as connection:
             found = connection.execute(query.limit(10 * limit)).all()
         return [id for id, state, done in found if self._alive(state, done)][:limit]
@@ -249,7 +277,7 @@ class DatabaseBackend(PollingBackend):
     def store_group(self, group_id: str, value: bytes) -> None:
         fields, serializer = rows.take_apart(value)
         table = self.tables.group
-        row = {"result": rows.write(fields.get("result"), serializer), "date_done": _ago(0)}
+        row = {"result": rows.write(fields.get("result"), serializer), "date_done": self._ago(0)}
         mine = table.c.taskset_id == group_id
         with self._connection() as connection:
             for _ in range(2):  # somebody else may insert it between the two
@@ -264,7 +292,9 @@ class DatabaseBackend(PollingBackend):
 
     def load_group(self, group_id: str) -> bytes | None:
         table = self.tables.group
-        query = sa.select(table.c.result, table.c.date_done).where(table.c.taskset_id == group_id)
+        query = sa.select(table.c.result, self._end(table.c.date_done)).where(
+            table.c.taskset_id == group_id
+        )
         with self._connection() as connection:
             found = connection.execute(query).first()
         if found is None or not self._alive("SUCCESS", found.date_done):
@@ -292,11 +322,6 @@ class DatabaseBackend(PollingBackend):
             ):
                 lifetime = self.lifetime(state)
                 if lifetime is not None:
-                    old = table.c.date_done <= _ago(lifetime)
+                    old = table.c.date_done <= self._ago(lifetime)
                     dropped += connection.execute(table.delete().where(which, old)).rowcount
         return dropped
-
-
-def _ago(seconds: float) -> datetime:
-    """Return the time `seconds` ago as the tables hold times: UTC without a zone."""
-    return datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=seconds)

@@ -11,9 +11,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.cache import caches
-from django.core.cache.backends.base import InvalidCacheBackendError
-from django.db import Error as DatabaseError
+from django.core.cache import caches  # type: ignore[import-untyped,unused-ignore]
+from django.core.cache.backends.base import InvalidCacheBackendError  # type: ignore[import-untyped,unused-ignore]
+from django.db import Error as DatabaseError  # type: ignore[import-untyped,unused-ignore]
 
 from ..errors import BackendError, DecodeError, ImproperlyConfigured
 from ..wire import codecs
@@ -79,7 +79,11 @@ class DjangoCacheBackend(PollingBackend):
     # --- metas ------------------------------------------------------------------------------
 
     def store(self, batch: Sequence[StoredMeta]) -> None:
-        for item in batch:
+        for given in batch:
+            taken = rows.opened(given, self.where, self._serializer)
+            if taken is None:
+                continue
+            item = taken[0]
             key = self._keys.of_task(item.task_id)
             value, lifetime = self._object(item.meta), self._timeout(item.state)
             if not self._ask("add", key, value, lifetime):
@@ -105,18 +109,19 @@ class DjangoCacheBackend(PollingBackend):
             return {}
         ids = {self._keys.of_task(task_id): task_id for task_id in task_ids}
         found = self._ask("get_many", list(ids))
-        return {ids[key]: self._meta(ids[key], value) for key, value in found.items()}
+        return {ids[key]: self._meta(value) for key, value in found.items()}
 
-    def _meta(self, task_id: str, value: Any) -> bytes:
+    def _meta(self, value: Any) -> bytes:
         if not isinstance(value, dict) or not isinstance(value.get("status"), str):
-            raise self.unreadable(task_id, f"it is {type(value).__name__}, not a map with a status")
+            kind = type(value).__name__
+            return rows.refused(DecodeError(f"it is {kind}, no map"), self._serializer)
         result = value.get("result")
         if isinstance(result, BaseException) and self._serializer != "pickle":
             value = {**value, "result": encode_exception(result, self._serializer)}
         try:
             return rows.put_together(value, self._serializer, self._accept)
         except DecodeError as exc:
-            raise self.unreadable(task_id, exc) from exc
+            return rows.refused(exc, self._serializer)
 
     def forget(self, task_ids: Sequence[str]) -> None:
         if task_ids:

@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, connections, router, transaction
-from django.db.models import Q
-from django.utils import timezone
+from django.conf import settings  # type: ignore[import-untyped,unused-ignore]
+from django.db import Error as DatabaseError  # type: ignore[import-untyped,unused-ignore]
+from django.db import InterfaceError, OperationalError, connections, router, transaction  # type: ignore[import-untyped,unused-ignore]
+from django.db.models import Q  # type: ignore[import-untyped,unused-ignore]
+from django.utils import timezone  # type: ignore[import-untyped,unused-ignore]
 
 from ..errors import ContentDisallowed, DecodeError
 from ..wire import codecs
@@ -107,11 +107,15 @@ class DjangoDatabaseBackend(PollingBackend):
         with self._database("TaskResult", write=True) as (table, alias):
             fields = table.model._meta
             items = [item for item in batch if self._fits(item, fields, connections[alias].vendor)]
+            opened = [rows.opened(item, self.where, self._serializer) for item in items]
+            values = [
+                (taken[0].task_id, self._columns(*taken, fields)) for taken in opened if taken
+            ]
             with transaction.atomic(using=alias):
-                self._make(table, [item.task_id for item in items], alias)
-                for item in items:
-                    mine = table.filter(task_id=item.task_id)
-                    mine.filter(self._open_to_change()).update(**self._columns(item, fields))
+                self._make(table, [task_id for task_id, _ in values], alias)
+                for task_id, columns in values:
+                    mine = table.filter(task_id=task_id)
+                    mine.filter(self._open_to_change()).update(**columns)
 
     def _make(self, table: Any, ids: Sequence[str], alias: str) -> None:
         """Have a row for each task; one that is there stays as it is."""
@@ -139,9 +143,10 @@ class DjangoDatabaseBackend(PollingBackend):
         lifetime = self.lifetime("SUCCESS")
         return free if lifetime is None else free | Q(date_done__lte=_ago(lifetime))
 
-    def _columns(self, item: StoredMeta, about: Any) -> dict[str, Any]:
+    def _columns(
+        self, item: StoredMeta, fields: dict[str, Any], serializer: str, about: Any
+    ) -> dict[str, Any]:
         """Return the columns of a meta, as django-celery-results fills them."""
-        fields, serializer = rows.take_apart(item.meta)
         content_type, encoding = self._content(serializer)
         beside = {name: fields[name] for name in _BESIDE if name in fields}
         stamps = fields.get("stamped_headers") or ()
@@ -211,7 +216,7 @@ class DjangoDatabaseBackend(PollingBackend):
             )
             return rows.put_together(fields, self._serializer, self._accept)
         except (DecodeError, ContentDisallowed, ValueError) as exc:
-            raise self.unreadable(row["task_id"], exc) from exc
+            return rows.refused(exc, self._serializer)
 
     def _decoded(self, row: dict[str, Any], column: str) -> Any:
         """Return what a column holds; the row says how it was written."""
@@ -221,7 +226,9 @@ class DjangoDatabaseBackend(PollingBackend):
         if content_type not in _SERIALIZERS:
             raise DecodeError(f"unknown content type {content_type!r}")
         if content_type not in self._accept:
-            raise ContentDisallowed(f"{content_type} is not in result_accept_content")
+            if content_type == rows.PICKLE:
+                raise ContentDisallowed("pickles are not in result_accept_content")
+            raise DecodeError(f"{content_type} is not in result_accept_content")
         if row["content_encoding"] == "binary":
             data = base64.b64decode(data)
         return rows.read_stored(data, _SERIALIZERS[content_type], self._accept)

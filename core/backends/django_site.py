@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import django
-from django.apps import apps
-from django.conf import settings
-from django.core.exceptions import AppRegistryNotReady
-from django.core.exceptions import ImproperlyConfigured as DjangoImproperlyConfigured
+import django  # type: ignore[import-untyped,unused-ignore]
+from django.apps import apps  # type: ignore[import-untyped,unused-ignore]
+from django.conf import settings  # type: ignore[import-untyped,unused-ignore]
+from django.core.exceptions import AppRegistryNotReady  # type: ignore[import-untyped,unused-ignore]
+from django.core.exceptions import ImproperlyConfigured as DjangoImproperlyConfigured  # type: ignore[import-untyped,unused-ignore]
 
 from ..errors import BackendError, ImproperlyConfigured
 

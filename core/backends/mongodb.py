@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import bson
@@ -184,13 +185,15 @@ class MongoBackend(PollingBackend):
         SUCCESS that has outlived its time.
         """
         pending = list(documents.values())
-        free = {"status": {"$ne": "SUCCESS"}}
+        free: dict[str, Any] = {"status": {"$ne": "SUCCESS"}}
         lifetime = self.lifetime("SUCCESS")
-        old = [] if lifetime is None else [{"date_done": {"$lte": _ago(lifetime)}}]
+        old: list[dict[str, Any]] = (
+            [] if lifetime is None else [{"date_done": {"$lte": _ago(lifetime)}}]
+        )
         for which in (free, *old, free):
             steps = [ReplaceOne({"_id": d["_id"], **which}, d, upsert=True) for d in pending]
             if steps:
-                taken = self._ask(lambda steps=steps: self._write(steps))
+                taken = self._ask(partial(self._write, steps))
                 pending = [pending[index] for index in taken]
 
     def _write(self, steps: list[ReplaceOne[dict[str, Any]]]) -> list[int]:
@@ -213,7 +216,10 @@ class MongoBackend(PollingBackend):
             reason = f"{len(item.meta)} bytes are more than a document of MongoDB may have (16 MiB)"
             logger.error("%s: result of task %s: %s", self.where, item.task_id, reason)
             item = rows.unfit(item, reason, self._serializer)
-        fields, serializer = rows.take_apart(item.meta)
+        taken = rows.opened(item, self.where, self._serializer)
+        if taken is None:
+            return None
+        item, fields, serializer = taken
         result = rows.write(fields.get("result"), serializer)
         packed = rows.compress_like(item.meta, result)
         textual = packed is result and serializer in ("json", "yaml")
@@ -236,10 +242,13 @@ class MongoBackend(PollingBackend):
         wanted = [id for id in dict.fromkeys(task_ids) if rows.text(id) == id]
         for start in range(0, len(wanted), _IDS_PER_QUERY):
             query = {"_id": {"$in": wanted[start : start + _IDS_PER_QUERY]}}
-            for document in self._ask(lambda query=query: list(self._tasks().find(query))):
+            for document in self._ask(partial(self._found, query)):
                 if self._alive(document.get("status"), document.get("date_done")):
                     metas[document["_id"]] = self._meta(document)
         return metas
+
+    def _found(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        return list(self._tasks().find(query))
 
     def _meta(self, document: dict[str, Any]) -> bytes:
         task_id = document["_id"]
@@ -256,7 +265,7 @@ class MongoBackend(PollingBackend):
             )
             return rows.put_together(fields, self._serializer, self._accept)
         except (DecodeError, ContentDisallowed, KeyError, AttributeError) as exc:
-            raise self.unreadable(task_id, exc) from exc
+            return rows.refused(exc, self._serializer)
 
     def _alive(self, state: Any, done: datetime | None) -> bool:
         lifetime = self.lifetime(str(state))
@@ -317,9 +326,11 @@ class MongoBackend(PollingBackend):
             lifetime = self.lifetime(state)
             if lifetime is not None:
                 old = {**which, "date_done": {"$lte": _ago(lifetime)}}
-                gone = self._ask(lambda of=collection, old=old: of().delete_many(old))
-                dropped += gone.deleted_count
+                dropped += self._ask(partial(self._delete, collection, old))
         return dropped
+
+    def _delete(self, collection: Callable[[], Any], which: dict[str, Any]) -> int:
+        return int(collection().delete_many(which).deleted_count)
 
     def _tasks(self) -> Any:
         return self._db()[self._task_name]

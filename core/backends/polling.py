@@ -78,7 +78,3 @@ class PollingBackend(Backend):
         text = str(exc).strip() or type(exc).__name__
         line = text.splitlines()[0]
         return (BackendAway if away else BackendError)(f"{self.where}: {line}")
-
-    def unreadable(self, task_id: str, exc: object) -> BackendError:
-        """Return the error for a stored result that cannot be understood."""
-        return BackendError(f"{self.where}: the result of task {task_id} cannot be read: {exc}")

@@ -8,6 +8,7 @@ what was stored, but of pickles, and of those only if they are accepted.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,8 @@ from ..wire import codecs
 from ..wire.outcome import StoredMeta
 from ..wire.result_meta import COMPRESSED_MARKER, decompress, encode_meta
 from ..wire.states import READY_STATES
+
+logger = logging.getLogger(__name__)
 
 #: The content type of pickles, as `codecs.accepted_types` names it.
 PICKLE = codecs.CODECS["pickle"].content_type
@@ -34,13 +37,6 @@ def serializer_of(data: bytes) -> str:
     if b"\x80" <= first <= b"\x8f" or first in (b"\xde", b"\xdf"):
         return "msgpack"
     return "yaml"
-
-
-def plausible(data: bytes) -> bool:
-    """Return whether these bytes begin as one of the serializers, or compression, begins."""
-    if data.startswith((b"{", COMPRESSED_MARKER)):
-        return True
-    return serializer_of(data) != "yaml" or b": " in data[:200]
 
 
 def take_apart(meta: bytes) -> tuple[dict[str, Any], str]:
@@ -64,6 +60,22 @@ def compress_like(meta: bytes, field: bytes) -> bytes:
     kind = meta[len(COMPRESSED_MARKER) :].partition(b"\x00")[0]
     packed = codecs.compress(field, kind.decode())[1]
     return COMPRESSED_MARKER + kind + b"\x00" + packed
+
+
+def opened(item: StoredMeta, where: str, own: str) -> tuple[StoredMeta, dict[str, Any], str] | None:
+    """Return a record, its fields and its serializer; None for what is no meta, which is logged.
+
+    A pickle that cannot be read in this process becomes a FAILURE that says so, written by the
+    serializer `own`.
+    """
+    try:
+        return item, *take_apart(item.meta)
+    except DecodeError as exc:
+        logger.error("%s cannot keep the result of task %s: %s", where, item.task_id, exc)
+        if serializer_of(item.meta) != "pickle":
+            return None
+        item = unfit(item, f"this process cannot read it to take it apart: {exc}", own)
+        return item, *take_apart(item.meta)
 
 
 def put_together(fields: Mapping[str, Any], serializer: str, accept: frozenset[str]) -> bytes:
@@ -96,6 +108,17 @@ def read(data: bytes, serializer: str) -> Any:
         raise DecodeError(f"not JSON: {exc}") from exc
 
 
+def refused(exc: Exception, serializer: str) -> bytes:
+    """Return what to hand out for a row that cannot be read: `decode_meta` refuses it.
+
+    It is the reason, which `decode_meta` shows, and so names the one result that is spoilt while
+    the others are read; of a pickle it says itself what to do.
+    """
+    if isinstance(exc, ContentDisallowed) and serializer != "pickle":
+        return b"\x80"
+    return write(f"{exc}", serializer)
+
+
 def read_stored(data: Any, serializer: str, accept: frozenset[str]) -> Any:
     """Return one field of a row; None stays None.
 
@@ -113,10 +136,7 @@ def read_stored(data: Any, serializer: str, accept: frozenset[str]) -> Any:
         if data[:1] != b"\x80":
             raise
     if PICKLE not in accept:
-        raise ContentDisallowed(
-            "it is a pickle, and those are not in result_accept_content (add 'pickle' if you"
-            " trust whoever writes results)"
-        )
+        raise ContentDisallowed("it is a pickle, which result_accept_content does not list")
     return codecs.decode(data, PICKLE, "binary")
 
 
@@ -174,7 +194,7 @@ def done_text(state: str, when: datetime | None) -> str | None:
     """Return a stored end as a meta says it; times without a zone are UTC."""
     if when is None or state not in READY_STATES:
         return None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).isoformat()
+    return (when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)).isoformat()
 
 
 def unfit(item: StoredMeta, reason: str, serializer: str = "json") -> StoredMeta:

@@ -162,14 +162,6 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         open_backend(f"file://{tmp_path}/results").open()
 
 
-def test_a_file_that_is_no_result_names_its_task_and_place(tmp_path: Path) -> None:
-    backend = open_backend(f"file://{tmp_path}")
-    (tmp_path / "celery-task-meta-a").write_bytes(b"\x00\x01rubbish")
-
-    with pytest.raises(BackendError, match=r"result of task a cannot be read: .*celery-task-meta"):
-        backend.load(["a"])
-
-
 def test_a_url_without_a_folder_is_refused() -> None:
     with pytest.raises(ImproperlyConfigured, match="names no folder"):
         open_backend("file://")

@@ -81,14 +81,6 @@ class TestMemcachedBackend(SharedBackendContract):
 
         assert b"SUCCESS" in open().load(["a"])["a"]
 
-    def test_a_value_that_is_no_result_names_its_task_and_place(
-        self, backend: Backend, client: Client
-    ) -> None:
-        client.set("celery-task-meta-a", b"\x00rubbish", noreply=False)
-
-        with pytest.raises(BackendError, match=r"memcached://.*result of task a cannot be read"):
-            backend.load(["a"])
-
 
 class TestServers:
     @pytest.fixture
