@@ -18,6 +18,7 @@ from taskctl.core.errors import BrokerConnectionError
 from taskctl.core.redact import mask
 from taskctl.core.remote.cluster import Answer, CommandReply, NodeRecord, UnknownNode, resolve
 from taskctl.core.remote.remembered import Remembered
+from taskctl.core.remote.shapes import sound
 
 from .console import Console
 from .failures import FAILED, OK, PARTIAL, UNAVAILABLE, CommandError, usage
@@ -89,6 +90,12 @@ class Fleet:
         """
         asking = self.asking
         self._deadline = time.monotonic() + asking.timeout
+
+        def heard(reply: CommandReply) -> None:
+            reply.value = sound(method, reply.value)
+            if callback is not None:
+                callback(reply)
+
         try:
             answer = self._bounded(
                 lambda: self.app.control.cluster.ask(
@@ -97,7 +104,7 @@ class Fleet:
                     destination=asking.destination or None,
                     timeout=asking.timeout,
                     wait_for_all=self._more_than_registered(),
-                    callback=callback,
+                    callback=None if callback is None else heard,
                 )
             )
         except UnknownNode as exc:
@@ -105,7 +112,7 @@ class Fleet:
         if not answer.replies:
             raise self._nobody(answer)
         for reply in answer.replies:
-            reply.value = mask(reply.value)
+            reply.value = sound(method, mask(reply.value))
         return answer
 
     def records(self) -> list[NodeRecord]:

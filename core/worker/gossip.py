@@ -94,6 +94,11 @@ class Gossip:
             # Who asks all nodes reads in our record of whom to wait for.
             self.worker.heart.renew(self.worker.consumer.broker)
 
+    def _part_from(self, name: str, how: str) -> None:
+        if self.strangers.pop(name, None) is not None:
+            log.info("%s %s", name, how)
+            self.worker.heart.renew(self.worker.consumer.broker)
+
     def neighbours(self, now: float) -> list[str]:
         """Return the names of Celery's nodes that live, as far as is known."""
         return sorted(name for name, until in self.strangers.items() if now <= until)
@@ -105,8 +110,7 @@ class Gossip:
         self._next_look = now + LOOK_EVERY
         for name, until in list(self.strangers.items()):
             if now > until and self._all_heard:
-                del self.strangers[name]
-                log.info("missed heartbeat from %s", name)
+                self._part_from(name, "is lost: it missed its heartbeats")
         for number, ballot in list(self._ballots.items()):
             if now - ballot.began > _UNDECIDED:
                 del self._ballots[number]
@@ -132,10 +136,11 @@ class Gossip:
 
     def _take_in(self, event: dict[str, Any], now: float) -> None:
         name, kind, clock = event.get("hostname"), event["type"], event.get("clock")
+        # As with Celery, an election moves no clock: else who hears of it late could never win.
         if kind == "worker-elect":
-            self._stand(event, now)
-        elif kind == "worker-elect-ack":
-            self._vote(event)
+            return self._stand(event, now)
+        if kind == "worker-elect-ack":
+            return self._vote(event)
         if name == self.worker.hostname:
             self.worker.clock.forward()
             return
@@ -144,7 +149,7 @@ class Gossip:
         if not isinstance(name, str):
             return
         if kind == "worker-offline":
-            self.strangers.pop(name, None)
+            self._part_from(name, "left")
         elif event.get("sw_ident", SOFTWARE) != SOFTWARE or name in self.strangers:
             freq = event.get("freq")
             self.meet(name, now, float(freq) if isinstance(freq, int | float) else _FREQ)

@@ -20,6 +20,7 @@ from taskctl.core.errors import BrokerError
 from taskctl.core.redact import mask
 from taskctl.core.remote.cluster import NodeRecord
 from taskctl.core.remote.queues import list_queues
+from taskctl.core.remote.shapes import sound
 
 from .rows import Look, Picture, active_row, all_rows, failure_rows, running_rows, unknown_nodes
 
@@ -60,8 +61,8 @@ def _active(app: App, nodes: list[str], timeout: float) -> list[dict[str, Any]]:
     return [
         active_row(reply.node, mask(request), at)
         for reply in answer.replies
-        for request in (reply.value if isinstance(reply.value, list) else ())
-        if isinstance(request, dict)
+        if isinstance(tasks := sound("active", reply.value), list)
+        for request in tasks
     ]
 
 
