@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from celery.events.dumper import Dumper
 from celery.events.state import State as CeleryState
 from hypothesis import given
@@ -23,13 +22,13 @@ from taskctl import App
 from taskctl.core.remote.event_state import State
 from taskctl.views.events import CeleryDump
 
-from ..support.servers import RedisServer
 from ..support.waiting import eventually
+from .conftest import Place
 
 PROJECT = """\
 from {package} import {cls}
 
-app = {cls}("proj", broker={url!r}, backend={url!r}, task_send_sent_event=True,
+app = {cls}("proj", broker={url!r}, backend={backend!r}, task_send_sent_event=True,
             task_default_queue={name!r}, broker_connection_retry_on_startup=True)
 
 @app.task(name="proj.add", bind=True)
@@ -60,15 +59,14 @@ LIVES = {
 class Pair:
     """A worker of Celery and one of ours on one broker, each with a queue and a project."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, backend: str) -> None:
         self.folder = folder
-        self.url = url
         names = ("TASKCTL_", "CELERY_")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(names)}
         self.env["TASKCTL_RUN_DIR"] = str(folder / "run")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for name, package, cls in (("theirs", "celery", "Celery"), ("ours", "taskctl", "App")):
-            text = PROJECT.format(package=package, cls=cls, url=url, name=name)
+            text = PROJECT.format(package=package, cls=cls, url=url, backend=backend, name=name)
             (folder / f"{name}.py").write_text(text)
         self.app = App("watcher", broker=url, set_as_current=False)
 
@@ -121,18 +119,14 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer) -> Iterator[Pair]:
-    """Both workers; a database that the round of `redis_url` does not reach."""
-    url = redis_server.url.removesuffix("/0") + "/62"
-    pair = Pair(tmp_path_factory.mktemp("events"), url)
-    with redis.Redis.from_url(url) as client:
-        client.flushdb()
-        try:
-            pair.start()
-            yield pair
-        finally:
-            pair.close()
-            client.flushdb()
+def pair(tmp_path_factory: pytest.TempPathFactory, place: Place) -> Iterator[Pair]:
+    """Both workers, on a broker of each kind."""
+    pair = Pair(tmp_path_factory.mktemp("events"), place.url, place.backend)
+    try:
+        pair.start()
+        yield pair
+    finally:
+        pair.close()
 
 
 def lives(events: list[Any]) -> dict[str, list[dict[str, Any]]]:
