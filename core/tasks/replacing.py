@@ -41,6 +41,9 @@ def replacement(task: Any, signature: Signature) -> Signature:
             signature.tasks[-1].link(callback)
     if request.stamps:
         signature.stamp(**{name: request.stamps.get(name) for name in request.stamped_headers})
+    if request.reply_to:  # results that travel (rpc) go to whoever called the first task
+        for step in [signature, *(signature.tasks if isinstance(signature, chain) else ())]:
+            step.set(reply_to=request.reply_to)
     signature.freeze(request.id)
     nesting = (request.replaced_task_nesting or 0) + 1
     signature.set(

@@ -14,16 +14,22 @@ from uuid import uuid4
 import pytest
 import redis
 
-from taskctl import App
+from taskctl import App, group
 from taskctl.core.backends import open_backend
 from taskctl.core.backends.base import Backend
 from taskctl.core.backends.rpc import Post, RpcBackend
-from taskctl.core.errors import BackendError, ContentDisallowed, DecodeError
+from taskctl.core.errors import (
+    BackendError,
+    ContentDisallowed,
+    DecodeError,
+    ImproperlyConfigured,
+)
 from taskctl.core.messaging.connection import Connection
 from taskctl.core.tasks.result import AsyncResult, GroupResult
 from taskctl.core.wire.message import Publication, decode_envelope, encode_envelope
 from taskctl.core.wire.outcome import StoredMeta
 
+from ..support.draining import drain
 from ..support.servers import RabbitServer, RedisServer
 from ..support.waiting import eventually
 from .contract import BackendContract, OpenBackend, fresh, meta, within
@@ -371,3 +377,53 @@ def test_groups_are_joined_and_not_saved(app: App) -> None:
 def test_rpc_needs_the_broker_of_an_app() -> None:
     with pytest.raises(BackendError, match="through the broker of an app"):
         open_backend("rpc://")
+
+
+def test_whatever_becomes_of_a_task_its_caller_is_told(tmp_path: Path) -> None:
+    """The worker is another app, with a reply queue of its own, which nobody reads."""
+    url = f"sqlite:///{tmp_path}/queue.db"
+    client = App("client", broker=url, backend="rpc://", set_as_current=False)
+    worker = App("worker", broker=url, backend="rpc://", set_as_current=False)
+    assert client.oid != worker.oid
+
+    @worker.task(shared=False, name="add")
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    @worker.task(shared=False, name="replaced", bind=True)
+    def replaced(self: Any, x: int) -> Any:
+        return self.replace(add.s(x, 100))
+
+    @worker.task(shared=False, name="retried", bind=True)
+    def retried(self: Any) -> int:
+        if not self.request.retries:
+            raise self.retry(countdown=0)
+        return 7
+
+    @worker.task(shared=False, name="fail")
+    def fail(x: int) -> None:
+        raise ValueError("boom")
+
+    def call(name: str, *args: Any) -> Any:
+        return client.signature(name, args=args)
+
+    calls = [call("add", 1, 2), call("replaced", 3), call("retried")]
+    results = [one.delay() for one in calls]
+    results.append((call("add", 1, 1) | call("replaced") | call("add", 5)).delay())
+    failed = (call("add", 1, 1) | call("fail") | call("add", 5)).delay()
+
+    drain(worker)
+
+    assert [result.get(timeout=10) for result in results] == [3, 103, 7, 107]
+    with pytest.raises(ValueError, match="boom"):
+        failed.get(timeout=10)
+    client.close()
+    worker.close()
+
+
+def test_chords_are_refused_with_the_way_out(app: App) -> None:
+    def call(name: str) -> Any:
+        return app.signature(name)
+
+    with pytest.raises(ImproperlyConfigured, match=r"rpc://.*redis://"):
+        (group([call("a"), call("b")], app=app) | call("body")).delay()
