@@ -310,7 +310,7 @@ class AmqpBroker(Broker):
         return self._ready().broadcast(exchange, routing_key, envelope)
 
     def listen(self, exchange: str, pattern: str = "") -> None:
-        self._ready().hearing.listen(exchange, pattern)
+        self._ready().listen(exchange, pattern)
 
     def hear(self, limit: int = 100) -> list[Heard]:
         session = self._ready()

@@ -8,6 +8,7 @@ those that stay, in their old places.  See docs/decisions/0016.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -21,8 +22,9 @@ from . import amqp_codec as codec
 from .amqp_codec import Content, encode_properties
 from .amqp_line import Channel, ChannelRefused, Line
 from .amqp_outlet import Outlet
-from .amqp_words import LOCKED, explain
+from .amqp_words import ACCESS_REFUSED, LOCKED, explain
 
+log = logging.getLogger("taskctl.broker")
 T = TypeVar("T")
 
 #: Seconds that somebody else may hold a shelf.
@@ -60,6 +62,8 @@ class Notes:
         self._outlet = outlet
         self._channel: Channel | None = None
         self._made: set[str] = set()
+        #: Whether this user may not have them: then there are no notes, and all else goes on.
+        self.forbidden = False
 
     # --- adding -------------------------------------------------------------------------------
 
@@ -68,7 +72,8 @@ class Notes:
     ) -> None:
         """Put records there, in the place of older ones of the same key; `lease` has the seconds
         after which some of them go by themselves."""
-        self._make(shelf)
+        if not self._make(shelf):
+            return
         parcels = []
         for key, value in records.items():
             properties: dict[str, Any] = {"delivery_mode": 2 if shelf.lasting else 1}
@@ -79,10 +84,28 @@ class Notes:
         if parcels:
             self._outlet().hand_over(parcels)
 
-    def _make(self, shelf: Shelf) -> None:
-        if shelf.name not in self._made:
-            self._call(shelf_queue(shelf))
-            self._made.add(shelf.name)
+    def _make(self, shelf: Shelf) -> bool:
+        """Make a shelf; return false if this user may not."""
+        if shelf.name not in self._made and not self.forbidden:
+            try:
+                self._call(shelf_queue(shelf))
+            except ChannelRefused as exc:
+                self._refused(shelf, exc)
+            else:
+                self._made.add(shelf.name)
+        return not self.forbidden
+
+    def _refused(self, shelf: Shelf, exc: ChannelRefused) -> None:
+        """Go on without notes if they are forbidden; raise every other refusal."""
+        if exc.said.code != ACCESS_REFUSED:
+            doing = f"reading the notes in queue {shelf.name!r}"
+            raise explain(self.line.address.shown, exc.said, doing) from exc
+        self.forbidden = True
+        log.warning(
+            "user %r may not use queue %r on %s: nodes, pauses, names of queues and losses are not "
+            "kept; allow ^taskctl\\. with rabbitmqctl set_permissions",
+            self.line.address.username, shelf.name, self.line.address.shown,
+        )  # fmt: skip
 
     # --- reading and changing -------------------------------------------------------------------
 
@@ -100,6 +123,8 @@ class Notes:
         Nobody else reads or changes them meanwhile.
         """
         count = self._lock(shelf)
+        if self.forbidden:
+            return decide({})[0]
         channel = self._channel
         assert channel is not None
         try:
@@ -148,6 +173,8 @@ class Notes:
 
     def _lock(self, shelf: Shelf) -> int:
         """Wait for the lock; return how many records there are."""
+        if self.forbidden:
+            return 0
         deadline = time.monotonic() + PATIENCE
         pause = 0.001
         while True:
@@ -158,8 +185,8 @@ class Notes:
                 )
             except ChannelRefused as exc:
                 if exc.said.code != LOCKED:
-                    doing = f"reading the notes in queue {shelf.name!r}"
-                    raise explain(self.line.address.shown, exc.said, doing) from exc
+                    self._refused(shelf, exc)
+                    return 0
             else:
                 self._made.add(shelf.name)
                 return int(answers[1].message_count)

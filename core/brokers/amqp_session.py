@@ -24,7 +24,7 @@ from .amqp_hearing import Hearing, broadcast_exchange
 from .amqp_intake import Intake, Loan
 from .amqp_line import ChannelRefused, Line
 from .amqp_losses import Losses
-from .amqp_notes import QUEUES, Notes
+from .amqp_notes import PAUSES, QUEUES, Notes
 from .amqp_options import Address, Options
 from .amqp_outlet import Loudspeaker, Outlet, Parcel
 from .amqp_past import Past
@@ -33,6 +33,9 @@ from .amqp_wake import Wake
 from .amqp_words import explain
 
 log = logging.getLogger("taskctl.broker")
+
+#: What names of our own, which Celery does not know, begin with.
+OURS = "taskctl."
 
 
 class Session:
@@ -250,9 +253,19 @@ class Session:
 
     # --- broadcasts -----------------------------------------------------------------------------
 
+    def listen(self, name: str, pattern: str) -> None:
+        """Hear broadcasts; those of ours only if this user may."""
+        if name.startswith(OURS):
+            self.notes.read(PAUSES)  # finds out whether it may
+            if self.notes.forbidden:
+                return
+        self.hearing.listen(name, pattern)
+
     def broadcast(self, name: str, key: str, envelope: bytes) -> int | None:
         """Send a copy to whoever listens; 0 if nobody does, None if nobody can tell how many."""
         exchange = broadcast_exchange(name)
+        if self.notes.forbidden and name.startswith(OURS):
+            return None
         self.topology.declare_exchange(exchange)
         content = unpack(envelope)
         if exchange.type != "fanout":
@@ -264,6 +277,9 @@ class Session:
 
     def open_book(self) -> None:
         """Hear what others write into the book of losses, then read it."""
+        self.notes.change(book.LOSSES, self.losses.read)
+        if self.notes.forbidden:
+            return
         try:
             self.topology.call(*book.declaration())
         except ChannelRefused as exc:
@@ -274,9 +290,9 @@ class Session:
 
     def write_losses(self, counts: dict[str, int]) -> None:
         """Write into the book, for all to read, before it happens."""
-        if counts:
+        if counts and not self.notes.forbidden:
             self.hand_over([book.page(counts)])
-            self.losses.take_over(counts)
+        self.losses.take_over(counts)
 
 
 def is_private(queue: Queue) -> bool:

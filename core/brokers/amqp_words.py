@@ -82,4 +82,4 @@ def explain(shown: str, said: Refusal, doing: str) -> BrokerError:
 
 def _plain(value: str) -> str:
     match = _VALUE.match(value)
-    return repr(match["value"]) if match else value.strip("'")
+    return match["value"] if match else value.strip("'")
