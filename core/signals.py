@@ -11,6 +11,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .errors import UnsupportedFeature
+
 log = logging.getLogger("taskctl.signals")
 
 Receiver = Callable[..., Any]
@@ -37,8 +39,16 @@ class Signal:
         sender: Any = None,
         weak: bool = True,
         dispatch_uid: Any = None,
+        retry: bool = False,
     ) -> Any:
-        """Call `fn` whenever the signal is sent; returns `fn`, or a decorator without it."""
+        """Call `fn` whenever the signal is sent; returns `fn`, or a decorator without it.
+
+        Raises UnsupportedFeature for `retry`: a receiver is called once.
+        """
+        if retry:
+            raise UnsupportedFeature(
+                "Signal.connect(retry=True)", "a receiver is called once", "try again inside of it"
+            )
 
         def connect_it(receiver: Receiver) -> Receiver:
             key = dispatch_uid if dispatch_uid is not None else id(receiver)
@@ -84,6 +94,9 @@ class Signal:
                 log.exception("receiver %r of signal %s raised", receiver, self.name)
                 responses.append((receiver, exc))
         return responses
+
+    #: What Celery's users also call it: exceptions are never raised.
+    send_robust = send
 
     def __repr__(self) -> str:
         return f"<Signal: {self.name} providing_args={set(self.providing_args)!r}>"

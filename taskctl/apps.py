@@ -69,7 +69,7 @@ def _find(spec: str) -> App:
     if not isinstance(found, App):
         raise usage(
             f"{spec!r} is an app of Celery's own class, not of taskctl's",
-            "in its module write: from taskctl import Celery",
+            "say --celery-compat, or in its module: from taskctl import Celery",
         )
     return found
 

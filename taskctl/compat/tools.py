@@ -16,7 +16,7 @@ import sys
 import uuid as uuids
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from numbers import Real
 from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -205,7 +205,7 @@ def b64decode(data: bytes | str) -> bytes:
 
 def jsonify(
     obj: Any,
-    builtin_types: tuple[type, ...] = (int, float, str),
+    builtin_types: tuple[type, ...] = (Real, str),
     key: Any = None,
     keyfilter: Callable[[Any], bool] | None = None,
     unknown_type_filter: Callable[[Any], Any] | None = None,
@@ -230,7 +230,7 @@ def jsonify(
         return text[:-6] + "Z" if text.endswith("+00:00") else text
     if isinstance(obj, date | time):
         return obj.isoformat()
-    if isinstance(obj, timedelta | Decimal):
+    if isinstance(obj, timedelta):
         return str(obj)
     if unknown_type_filter is None:
         raise ValueError(f"JSON has no form for {type(obj).__name__}: {obj!r:.100} (key {key!r})")
