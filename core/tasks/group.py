@@ -95,7 +95,8 @@ class group(Compound):
         """Return the group's id, and the options that each of its tasks gets."""
         _, _, merged = self._merged((), None, options)
         merged = dict(merged)
-        merged.pop("group_index", None)  # its own place, if it is a member itself
+        for own in ("group_index", "add_to_parent"):  # of the group, if it is a part itself
+            merged.pop(own, None)
         group_id = merged["group_id"] = merged.pop("task_id", None) or str(uuid4())
         return group_id, merged
 

@@ -93,6 +93,10 @@ def _forms(p: Proj) -> dict[str, tuple[Any, Any]]:
             ),
             13,
         ),
+        "nested, with a group as body": (
+            chord([chord([a], group(p.xsum.s(), p.xsum.s())), b], p.echo.s()),
+            [[2, 2], 4],
+        ),
         "nested in the header": (chord([a, chord([a, b], p.xsum.s())], p.xsum.s()), 8),
         "twice nested": (
             chord([chord([chord([a, b], p.xsum.s()), a], p.xsum.s()), b], p.xsum.s()),
