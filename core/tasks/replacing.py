@@ -44,6 +44,8 @@ def replacement(task: Any, signature: Signature) -> Signature:
     if request.reply_to:  # results that travel (rpc) go to whoever called the first task
         for step in [signature, *(signature.tasks if isinstance(signature, chain) else ())]:
             step.set(reply_to=request.reply_to)
+    if request.reply_to:  # or a caller that gets results as messages waits in vain
+        _end_of(signature).options.setdefault("reply_to", request.reply_to)
     signature.freeze(request.id)
     nesting = (request.replaced_task_nesting or 0) + 1
     signature.set(
@@ -71,6 +73,15 @@ def _with_one_end(task: Any, signature: Signature) -> Signature:
         joined: Signature = signature | gather_values
         return joined
     return signature.clone()
+
+
+def _end_of(signature: Any) -> Signature:
+    """Return the task whose value is that of the whole."""
+    while signature.subtask_type in ("chain", "chord"):
+        kwargs = signature["kwargs"]
+        signature = kwargs["tasks"][-1] if "tasks" in kwargs else kwargs["body"]
+    end: Signature = signature
+    return end
 
 
 def send_replacement(task: Any, signature: Signature) -> Any:

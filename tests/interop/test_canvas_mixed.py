@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ else:
 
 app = Celery("proj", broker={url!r}, backend={backend!r})
 app.conf.update({settings!r})
-marks = redis.Redis.from_url({backend!r})
+marks = redis.Redis.from_url({url!r})
 
 def deep(values):
     return sum(map(deep, values)) if isinstance(values, list) else values
@@ -94,9 +95,9 @@ def stamps(self):
 class Canvas(Mixed):
     """One worker of each kind on one Redis; and what a client of either kind sends."""
 
-    def __init__(self, folder: Path, url: str) -> None:
-        super().__init__(folder, url, result_chord_join_timeout=10.0)
-        text = _PROJECT.format(url=url, backend=url, settings=self.settings)
+    def __init__(self, folder: Path, url: str, backend: str) -> None:
+        super().__init__(folder, url, backend, result_chord_join_timeout=10.0)
+        text = _PROJECT.format(url=url, backend=backend, settings=self.settings)
         (folder / "proj.py").write_text(text)
         self.marks = redis.Redis.from_url(url)
 
@@ -127,9 +128,9 @@ class Sender:
 pytestmark = pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")
 
 
-@pytest.fixture(scope="module")
-def canvas(tmp_path_factory: pytest.TempPathFactory, lone_url: str) -> Iterator[Canvas]:
-    canvas = Canvas(tmp_path_factory.mktemp("canvas"), lone_url)
+@contextlib.contextmanager
+def _standing(folder: Path, url: str, backend: str) -> Iterator[Canvas]:
+    canvas = Canvas(folder, url, backend)
     try:
         canvas.start("celery", "theirs", "-c", "2", "--without-mingle", "--without-gossip")
         canvas.start("taskctl", "ours", "-c", "2")
@@ -140,6 +141,12 @@ def canvas(tmp_path_factory: pytest.TempPathFactory, lone_url: str) -> Iterator[
         canvas.theirs.backend.remove_pending_result = lambda result: result
         canvas.close()
         canvas.marks.close()
+
+
+@pytest.fixture(scope="module")
+def canvas(tmp_path_factory: pytest.TempPathFactory, lone_url: str) -> Iterator[Canvas]:
+    with _standing(tmp_path_factory.mktemp("canvas"), lone_url, lone_url) as canvas:
+        yield canvas
 
 
 @pytest.fixture(params=["celery", "taskctl"])
@@ -286,3 +293,31 @@ def test_every_chord_of_a_hundred_ends_and_runs_its_body_once(canvas: Canvas) ->
         assert canvas.marks.llen(f"ends:{key}") == (value is not None), key
     logs = [member.log for member in canvas.members.values()]
     assert all("proj.echo" in log for log in logs), "one of them did all the work"
+
+
+def test_where_nobody_counts_both_kinds_unlock_the_chords_of_both(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """Files count nothing: `celery.chord_unlock` goes round until the header is there."""
+    results = tmp_path / "results"
+    results.mkdir()
+    with _standing(tmp_path / "fleet", redis_url, f"file://{results}") as canvas:
+        sent = {}
+        for side in ("celery", "taskctl"):
+            p = canvas.sender(side)
+            for number in range(4):
+                header = [p.s("echo", 1), p.s("again", 2), p.s("add", 3, 4)]
+                key = f"{side}{number}"
+                sent[key] = p.chord(header, p.s("end", key)).apply_async()
+            bad = p.chord([p.s("echo", 1), p.s("fail")], p.s("end", f"{side} bad"))
+            sent[f"{side} bad"] = bad.apply_async(link_error=p.s("heard", f"{side} bad"))
+
+        for key, result in sent.items():
+            eventually(result.ready, within=60)
+            if "bad" in key:
+                assert result.state == "FAILURE"
+                eventually(lambda k=key: canvas.marks.llen(f"heard:{k}"), within=30)
+            else:
+                assert result.get(timeout=10) == 10
+        for key in sent:
+            assert canvas.marks.llen(f"ends:{key}") == ("bad" not in key), key
