@@ -18,7 +18,7 @@ from ..errors import BrokerConnectionError, BrokerError
 from ..wire.message import Publication
 from ..wire.queues import Queue
 from . import amqp_looking as looking
-from .amqp_intake import Loan
+from .amqp_loans import Loan
 from .amqp_losses import Losses
 from .amqp_notes import PAUSES
 from .amqp_options import read_options, read_url

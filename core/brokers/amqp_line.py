@@ -10,13 +10,10 @@ task is.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
-import socket
 import ssl
 import struct
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,10 +23,10 @@ from pika import spec  # type: ignore[import-untyped, unused-ignore]
 from pika.exceptions import AMQPError  # type: ignore[import-untyped, unused-ignore]
 
 from ..errors import BrokerConnectionError, BrokerError
-from ..version import __version__
 from . import amqp_codec as codec
 from .amqp_codec import Content, Delivered
-from .amqp_options import Address, Options, tls_context
+from .amqp_greeting import about_us, connected, credentials, lost
+from .amqp_options import Address, Options
 from .amqp_words import Refusal, refusal
 
 #: Most bytes read in one go, and in one `pump`.
@@ -38,15 +35,6 @@ _FRAME = struct.Struct(">BHI")
 _CODE = struct.Struct(">I")
 #: Longest that a goodbye may take (seconds).
 _GOODBYE = 0.5
-
-_CAPABILITIES = {
-    "publisher_confirms": True,
-    "consumer_cancel_notify": True,
-    "basic.nack": True,
-    "exchange_exchange_bindings": True,
-    "connection.blocked": True,
-    "authentication_failure_close": True,
-}
 
 Handler = Callable[[Delivered, Content], None]
 
@@ -97,7 +85,7 @@ class Line:
         self._last_in = self._last_out = time.monotonic()
         self._limit = options.socket_timeout
         deadline = time.monotonic() + min(timeout, options.connect_timeout or timeout)
-        self._socket = self._connected(deadline, options)
+        self._socket = connected(address, options, deadline)
         self.alive = True
         try:
             self._shake_hands(deadline, options, beat, role)
@@ -107,47 +95,13 @@ class Line:
 
     # --- coming and going -------------------------------------------------------------------
 
-    def _connected(self, deadline: float, options: Options) -> socket.socket:
-        address = self.address
-        left = max(0.01, deadline - time.monotonic())
-        plain: socket.socket | None = None
-        try:
-            plain = socket.create_connection((address.host, address.port), timeout=left)
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if sys.platform == "linux":
-                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 9)
-            found = self._wrapped(plain, options) if address.tls else plain
-            found.setblocking(False)
-            return found
-        except OSError as exc:
-            if plain is not None:
-                plain.close()
-            raise self._lost(exc) from exc
-
-    def _wrapped(self, plain: socket.socket, options: Options) -> ssl.SSLSocket:
-        settings = {**(options.ssl or {}), **self.address.tls_options}
-        context = tls_context(settings)
-        named = settings.get("server_hostname") or settings.get("ssl_server_hostname")
-        return context.wrap_socket(plain, server_hostname=named or self.address.host)
-
     def _shake_hands(self, deadline: float, options: Options, beat: bool, role: str) -> None:
         channel = self._channels[0]
         self.send(b"AMQP\x00\x00\x09\x01")
         start = self._next_reply(channel, deadline)
         self.server = dict(start.server_properties or {})
-        method, answer = self._credentials(start.mechanisms, options)
-        properties = {
-            "product": "taskctl",
-            "version": __version__,
-            "platform": f"Python {sys.version.split()[0]}",
-            "capabilities": _CAPABILITIES,
-            "connection_name": options.client_name or f"taskctl {role} {os.getpid()}",
-            **options.client_properties,
-        }
-        self.say(channel, spec.Connection.StartOk(properties, method, answer, "en_US"))
+        method, answer = credentials(self.address, options, start.mechanisms)
+        self.say(channel, spec.Connection.StartOk(about_us(options, role), method, answer, "en_US"))
         tune = self._next_reply(channel, deadline)
         self.frame_max = min(tune.frame_max or 131072, 131072)
         wanted = self.address.heartbeat
@@ -162,22 +116,6 @@ class Line:
             spec.Connection.Open(self.address.vhost),
         )
         self._next_reply(channel, deadline)
-
-    def _credentials(self, offered: Any, options: Options) -> tuple[str, Any]:
-        words = (offered.decode() if isinstance(offered, bytes) else str(offered)).split()
-        wanted = self.address.login_method or options.login_method
-        method = (wanted or "PLAIN").upper()
-        if method not in words:
-            raise BrokerError(
-                f"{self.address.shown} offers no login method {method}: it has {', '.join(words)}"
-            )
-        name, password = self.address.username, self.address.password
-        if method == "EXTERNAL":
-            return method, ""
-        if method == "AMQPLAIN":
-            table = codec.encode_table({"LOGIN": name, "PASSWORD": password})
-            return method, table[4:]
-        return method, f"\0{name}\0{password}"
 
     def close(self) -> None:
         """Take leave of the server and let go of the socket; a forked child only lets go."""
@@ -465,24 +403,7 @@ class Line:
     def _broken(self, exc: OSError | None) -> BrokerConnectionError:
         if exc is not None:
             self.drop()
-        return self._lost(exc)
-
-    def _lost(self, exc: OSError | None) -> BrokerConnectionError:
-        where = self.address.shown
-        if exc is None:
-            return BrokerConnectionError(f"broker {where} closed the connection")
-        if isinstance(exc, ssl.SSLCertVerificationError):
-            return BrokerConnectionError(
-                f"broker {where}: its certificate is not trusted: {exc.verify_message}; "
-                "name the CA with broker_use_ssl ca_certs (or ssl_ca_certs in the URL)"
-            )
-        if isinstance(exc, ssl.SSLError):
-            said = (exc.reason or str(exc)).replace("_", " ").lower()
-            return BrokerConnectionError(f"broker {where}: no TLS connection: {said}")
-        if isinstance(exc, TimeoutError) or exc.errno == errno.ETIMEDOUT:
-            return BrokerConnectionError(f"broker {where} did not answer in time")
-        said = (exc.strerror or str(exc)).strip()
-        return BrokerConnectionError(f"broker {where}: {said[:1].lower()}{said[1:]}")
+        return lost(self.address, exc)
 
 
 class NoAnswer(BrokerConnectionError):

@@ -84,6 +84,10 @@ class Notes:
         if parcels:
             self._outlet().hand_over(parcels)
 
+    def allowed(self) -> bool:
+        """Return whether this user may have notes; asked of the server once."""
+        return self._make(PAUSES)
+
     def _make(self, shelf: Shelf) -> bool:
         """Make a shelf; return false if this user may not."""
         if shelf.name not in self._made and not self.forbidden:

@@ -21,10 +21,11 @@ from .amqp_codec import Content, read_properties
 from .amqp_delay import LEVELS, LONGEST, Delay, delayed_key, level, straight_key
 from .amqp_envelope import unpack
 from .amqp_hearing import Hearing, broadcast_exchange
-from .amqp_intake import Intake, Loan
+from .amqp_intake import Intake
 from .amqp_line import ChannelRefused, Line
+from .amqp_loans import Loan
 from .amqp_losses import Losses
-from .amqp_notes import PAUSES, QUEUES, Notes
+from .amqp_notes import QUEUES, Notes
 from .amqp_options import Address, Options
 from .amqp_outlet import Loudspeaker, Outlet, Parcel
 from .amqp_past import Past
@@ -255,16 +256,13 @@ class Session:
 
     def listen(self, name: str, pattern: str) -> None:
         """Hear broadcasts; those of ours only if this user may."""
-        if name.startswith(OURS):
-            self.notes.read(PAUSES)  # finds out whether it may
-            if self.notes.forbidden:
-                return
-        self.hearing.listen(name, pattern)
+        if not name.startswith(OURS) or self.notes.allowed():
+            self.hearing.listen(name, pattern)
 
     def broadcast(self, name: str, key: str, envelope: bytes) -> int | None:
         """Send a copy to whoever listens; 0 if nobody does, None if nobody can tell how many."""
         exchange = broadcast_exchange(name)
-        if self.notes.forbidden and name.startswith(OURS):
+        if name.startswith(OURS) and not self.notes.allowed():
             return None
         self.topology.declare_exchange(exchange)
         content = unpack(envelope)
@@ -277,8 +275,7 @@ class Session:
 
     def open_book(self) -> None:
         """Hear what others write into the book of losses, then read it."""
-        self.notes.change(book.LOSSES, self.losses.read)
-        if self.notes.forbidden:
+        if not self.notes.allowed():
             return
         try:
             self.topology.call(*book.declaration())
