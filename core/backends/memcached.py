@@ -27,7 +27,8 @@ from ..errors import BackendError, ImproperlyConfigured
 from ..wire.outcome import StoredMeta
 from ..wire.result_meta import says_success
 from . import rows
-from .keys import Keys
+from .keys import GROUP_PREFIX, Keys
+from .memcached_chords import CHORD_PREFIX, CountsInMemcached
 from .polling import PollingBackend, logger
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ _IDLE_OPTIONS = frozenset(
 _TIMEOUTS = {"connect_timeout": 5.0, "timeout": 5.0}
 
 
-class MemcachedBackend(PollingBackend):
+class MemcachedBackend(CountsInMemcached, PollingBackend):
     """Results in memcached; `cache+memcached://host:11211;host2:11211/` or `memcached://...`.
 
     Connections are made as threads need them; after a fork, new ones are made.  memcached keeps
@@ -69,6 +70,7 @@ class MemcachedBackend(PollingBackend):
         self._serializer = str(self.options.get("result_serializer") or "json")
         self._client_options = self._checked(self.options.get("cache_backend_options") or {})
         self._keys = Keys(self.options, self._fits)
+        self._chord_prefix = self._keys.group_prefix.replace(GROUP_PREFIX, CHORD_PREFIX)
         self._servers = self._parse(url)
         self._ring = RendezvousHash(list(self._servers))
         self._lock = threading.Lock()
@@ -159,11 +161,21 @@ class MemcachedBackend(PollingBackend):
         for task_id in task_ids:
             self._delete(self._keys.of_task(task_id))
 
+    # --- chords: see CountsInMemcached --------------------------------------------------------
+
+    def _chord_key(self, group_id: str) -> str:
+        begins = self._keys.group_prefix
+        return self._keys.of_group(group_id).replace(begins, self._chord_prefix, 1)
+
+    def _chord_ttl(self) -> int:
+        return _ttl(self.chord_expires or None)
+
     # --- groups -----------------------------------------------------------------------------
 
     def store_group(self, group_id: str, value: bytes) -> None:
         key, ttl = self._keys.of_group(group_id), _ttl(self.lifetime("SUCCESS"))
         self._ask_for(key, lambda client: client.set(key, value, expire=ttl, noreply=False))
+        self.make_counter(group_id)
 
     def load_group(self, group_id: str) -> bytes | None:
         key = self._keys.of_group(group_id)

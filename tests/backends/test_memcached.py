@@ -22,9 +22,10 @@ from taskctl.core.wire.result_meta import decode_meta
 from ..support.databases import MemcachedServer
 from ..support.waiting import eventually
 from .contract import OpenBackend, SharedBackendContract, meta, saved, within
+from .contract_chords import ChordContract
 
 
-class TestMemcachedBackend(SharedBackendContract):
+class TestMemcachedBackend(ChordContract, SharedBackendContract):
     @pytest.fixture
     def url(self, memcached_url: str) -> str:
         return memcached_url
