@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from taskctl import chord, group
 from taskctl.core.errors import ChordError
+from taskctl.core.messaging.producer import gather
+from taskctl.core.wire.chord_part import Part, encode_member
 
 from ..support.servers import RedisServer
 from ..support.waiting import eventually
@@ -171,11 +174,49 @@ def test_a_part_is_counted_again_when_its_owner_died_with_the_claim(stage: Stage
 
 
 def _claim(stage: Stage, group_id: str, task_id: str) -> None:
-    from taskctl.core.wire.chord_part import Part, encode_member
-
     member = encode_member(task_id, "SUCCESS", 2, "json")
     part = Part(group_id=group_id, task_id=task_id, index=0, member=member)
     assert stage.app.backend.count_part(part, "dead", 4.0).owned
+
+
+@pytest.mark.parametrize("count", [60])
+def test_every_chord_ends_once_whatever_becomes_of_its_parts(stage: Stage, count: int) -> None:
+    """Parts that fail, are too late, are revoked, lose their child, or come twice, as it falls."""
+    chance, began = random.Random(4), time.time()
+    sent, fine, revoked = {}, set(), []
+    for number in range(count):
+        key = f"mix{number}-{began}"
+        bad = chance.random() < 0.5
+        header = [stage.s("add", n, n) for n in range(chance.randrange(1, 6))]
+        if bad:
+            kind = chance.choice(["fail", "die", "expires", "revoked", "early"])
+            part = stage.s(kind if kind in ("fail", "die", "early") else "mark", f"{key}-bad")
+            if kind == "expires":
+                part.set(expires=-1.0)
+            elif kind == "revoked":
+                revoked.append(part.set(countdown=2 + count / 25).freeze().id)
+            header.insert(chance.randrange(len(header) + 1), part)
+        else:
+            fine.add(key)
+        with gather() as publications:
+            sent[key] = chord(header, stage.s("note_end", key), app=stage.app).apply_async(
+                link_error=stage.s("heard")
+            )
+        twice = [one for one in publications if chance.random() < 0.3]
+        with stage.app.connection() as connection:
+            connection.broker.publish([*publications, *twice])
+    stage.app.control.revoke(revoked)
+
+    for key, result in sent.items():
+        eventually(result.ready, within=90)
+        assert result.state == ("SUCCESS" if key in fine else "FAILURE")
+        if key not in fine:
+            eventually(lambda r=result: stage.ends(f"heard-{r.id}"), within=30)
+    eventually(lambda: stage.farm.size() == 0 and not stage.farm.unacked(), within=60)
+    runs = stage.farm.runs()
+    assert {key: runs[key] for key in sent if runs[key] != (key in fine)} == {}
+    told = {key: runs[f"heard-{result.id}"] for key, result in sent.items()}
+    assert {key: n for key, n in told.items() if n != (key not in fine)} == {}
 
 
 def test_a_chord_outlives_the_worker_that_ran_its_parts(stage: Stage, tmp_path: Path) -> None:
