@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,25 +10,17 @@ from typing import Any
 
 import pytest
 
-from taskctl import compat
-from taskctl.compat import finder
 from taskctl.core.errors import BrokerError, UnsupportedFeature
 
+from ..support.as_celery import as_celery
 from ..support.waiting import eventually
 
 
 @pytest.fixture
 def celery() -> Iterator[Any]:
     """The module `celery`, which is taskctl."""
-    theirs = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in finder.ROOTS}
-    for name in theirs:
-        del sys.modules[name]
-    compat.install()
-    try:
+    with as_celery():
         yield importlib.import_module("celery")
-    finally:
-        compat.uninstall()
-        sys.modules.update(theirs)
 
 
 @pytest.fixture

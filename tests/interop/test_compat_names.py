@@ -18,6 +18,7 @@ from taskctl.compat import finder, names
 from taskctl.core import settings_table, ways
 from taskctl.core.errors import ImproperlyConfigured, UnsupportedFeature
 
+from ..support.as_celery import as_celery
 from . import celery_names
 from .compat_table import PAGE, with_table
 
@@ -33,15 +34,8 @@ def run(code: str, *options: str, **env: str) -> subprocess.CompletedProcess[str
 @pytest.fixture
 def installed() -> Iterator[None]:
     """taskctl in the place of Celery, whose modules come back when the test is over."""
-    theirs = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in finder.ROOTS}
-    for name in theirs:
-        del sys.modules[name]
-    compat.install()
-    try:
+    with as_celery():
         yield
-    finally:
-        compat.uninstall()
-        sys.modules.update(theirs)
 
 
 def test_the_list_of_names_is_that_of_the_celery_that_is_installed() -> None:
