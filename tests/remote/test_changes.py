@@ -134,7 +134,7 @@ def test_pool_restarts_are_refused_as_celery_refuses_them(service: Farm) -> None
 
 def test_a_quiet_node_gives_back_what_has_not_begun(farm: Farm) -> None:
     farm.start("w1", concurrency=1, prefetch_multiplier=4)
-    farm.send("mark", "running", 1.5)
+    farm.send("mark", "running", 30.0)
     eventually(lambda: farm.runs()["running"])
     waiting = farm.send("mark", "waiting")
     eventually(lambda: len(tell(farm, "reserved")) == 1)
