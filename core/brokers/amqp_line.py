@@ -80,6 +80,8 @@ class Line:
         self.frame_max = 131072
         self.heartbeat = 0.0
         self.unsent = bytearray()
+        #: Whether the end has begun: what cannot be sent any more is no news.
+        self._over = False
         self._in = bytearray()
         self._channels: dict[int, Channel] = {0: Channel(0)}
         self._last_in = self._last_out = time.monotonic()
@@ -231,9 +233,11 @@ class Line:
 
     def _hear_last_words(self) -> None:
         """Raise what the server said before it broke off, if it said anything."""
-        with contextlib.suppress(OSError):
-            self._in += self._socket.recv(_CHUNK)
-            self._take_in()
+        if not self._over:
+            self._over = True
+            with contextlib.suppress(OSError):
+                self._in += self._socket.recv(_CHUNK)
+                self._take_in()
 
     def _flush(self) -> None:
         while self.unsent:
@@ -390,6 +394,7 @@ class Line:
             channel.replies.append((method, None))
 
     def _server_leaves(self, method: Any) -> None:
+        self._over = True
         with contextlib.suppress(BrokerError):
             self.say(self._channels[0], spec.Connection.CloseOk())
         self.drop()

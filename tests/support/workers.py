@@ -85,7 +85,9 @@ class Farm:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.url = url
-        self.settings = {"broker_url": url, "result_backend": url, **settings}
+        # RabbitMQ keeps messages; results lie beside it.
+        results = f"sqlite:///{folder}/results.db" if url.startswith("amqp") else url
+        self.settings = {"broker_url": url, "result_backend": results, **settings}
         self.app = App("client", set_as_current=False, **self.settings)
         self.marks = folder / "marks"
         self.nodes: list[Node] = []
