@@ -21,7 +21,7 @@ def count_votes():
 
 
 @shared_task(
-    bind=True, autoretry_for=(Choice.DoesNotExist,), max_retries=1, retry_kwargs={"countdown": 0}
+    bind=True, autoretry_for=(Choice.DoesNotExist,), max_retries=1, retry_kwargs={"countdown": 1}
 )
 def find(self, text):
     return Choice.objects.get(text=text).pk

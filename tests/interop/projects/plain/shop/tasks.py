@@ -81,7 +81,7 @@ def flaky(self, fail_times):
         try:
             raise ConnectionError(f"try {self.request.retries}")
         except ConnectionError as exc:
-            raise self.retry(exc=exc, countdown=0)
+            raise self.retry(exc=exc, countdown=1)
     return self.request.retries
 
 
@@ -89,7 +89,7 @@ def flaky(self, fail_times):
     autoretry_for=(ZeroDivisionError,),
     retry_backoff=False,
     retry_jitter=False,
-    retry_kwargs={"max_retries": 2, "countdown": 0},
+    retry_kwargs={"max_retries": 1, "countdown": 1},
 )
 def divide(x, y):
     return x / y
