@@ -35,6 +35,8 @@ class Station:
             kind: Api(project.make(kind, **settings), kind, worker, broker, folder)
             for kind in LIBRARIES
         }
+        #: Clients that sent nothing.
+        self.readers: list[Any] = []
         for api in self.clients.values():
             api.start_ranks = self.start_ranks
 
