@@ -28,7 +28,8 @@ def user_app(context: Context) -> App:
     _export_config(context)
     spec = context.app_spec
     if context.held_app is not None and "app" not in context.options:
-        app, spec = context.held_app, None
+        app: App = context.held_app
+        spec = None
     else:
         app = _default_app(context) if spec is None else _find(spec)
     _apply(context, app)
