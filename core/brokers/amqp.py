@@ -327,8 +327,7 @@ class AmqpBroker(Broker):
 
     def register(self, name: str, record: Mapping[str, Any], lease: float) -> None:
         owner, session = self._owner_needed("register"), self._ready()
-        if session.sender.blocked is None:  # else nobody can write, and nobody is missed for it
-            looking.register(session, owner, name, record, lease, self._own_loans())
+        looking.register(session, owner, name, record, lease, self._own_loans())
 
     def retire(self) -> None:
         session = self._ready()

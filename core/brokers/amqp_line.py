@@ -198,6 +198,14 @@ class Line:
             self._sleep(left)
             self.pump()
 
+    def wait_a_little(self, come: Callable[[], bool], seconds: float) -> None:
+        """Read and write until `come()`, at most `seconds`; the line stands either way."""
+        deadline = time.monotonic() + seconds
+        self.pump()
+        while not come() and (left := deadline - time.monotonic()) > 0:
+            self._sleep(left)
+            self.pump()
+
     def _sleep(self, seconds: float) -> None:
         """Sleep until the socket can be read, or written if there is something to write."""
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():

@@ -10,11 +10,11 @@ from typing import Any
 
 from pika import spec  # type: ignore[import-untyped, unused-ignore]
 
-from ..errors import BrokerConnectionError
+from ..errors import BrokerConnectionError, EncodeError
 from ..wire.message import Publication
 from . import amqp_codec as codec
 from .amqp_codec import Content
-from .amqp_envelope import still
+from .amqp_envelope import still, unpack
 from .amqp_line import Channel, ChannelRefused
 from .amqp_notes import NODES, PATIENCE, QUEUES
 from .amqp_session import Session
@@ -104,9 +104,14 @@ def swap(
     session: Session, queue: str, envelope: bytes, publications: Sequence[Publication]
 ) -> bool:
     """Put messages in the place of one that waits."""
+    try:
+        published = unpack(envelope)  # it may be known as it was sent, and not from looking
+    except EncodeError:
+        return False
     with _alone(session, queue), Fetch(session, queue, None) as fetch:
         for method, content in fetch:
-            if still(content, method.exchange, method.routing_key) == envelope:
+            seen = still(content, method.exchange, method.routing_key)
+            if envelope == seen or published == content:
                 session.publish(publications)
                 fetch.drop(method.tag)
                 return True

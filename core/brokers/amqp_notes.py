@@ -82,7 +82,7 @@ class Notes:
             known = encode_properties("application/json", "utf-8", {}, properties)
             parcels.append(("", shelf.name, Content(known, record_body(key, value))))
         if parcels:
-            self._outlet().hand_over(parcels)
+            self._outlet().post(parcels)
 
     def allowed(self) -> bool:
         """Return whether this user may have notes; asked of the server once."""

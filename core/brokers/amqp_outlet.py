@@ -74,6 +74,22 @@ class Outlet:
             )
         return self._numbers(parcels)
 
+    def post(self, parcels: Sequence[Parcel], seconds: float = 1.0) -> None:
+        """Publish what may be missing for a while: notes.  While the server takes nothing it is
+        dropped, and what it does not confirm in time is not waited for."""
+        self.line.pump()
+        if self.line.blocked is not None or not self._channel.open:
+            return
+        frames = [self._frames(parcel) for parcel in parcels]
+        numbers = range(self._last + 1, self._last + 1 + len(parcels))
+        self._last += len(parcels)
+        self._pending.update(numbers)
+        self.line.send(b"".join(frames))
+        self.line.wait_a_little(
+            lambda: self._pending.isdisjoint(numbers) or self.line.blocked is not None, seconds
+        )
+        self._pending.difference_update(numbers)
+
     def _await_leave_to_publish(self) -> None:
         """Wait while the server is short of memory or disk: it would not read what we send."""
         line = self.line

@@ -288,7 +288,7 @@ class Session:
     def write_losses(self, counts: dict[str, int]) -> None:
         """Write into the book, for all to read, before it happens."""
         if counts and not self.notes.forbidden:
-            self.hand_over([book.page(counts)])
+            self.outlet().post([book.page(counts)])
         self.losses.take_over(counts)
 
 

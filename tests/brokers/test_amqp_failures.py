@@ -404,6 +404,17 @@ def test_acknowledgements_of_a_run_are_one_word(open_amqp: Open) -> None:
     eventually(lambda: not broker.receive(0) and broker.size("q") == 0)
 
 
+def test_a_message_is_swapped_by_the_envelope_it_was_sent_in_too(open_amqp: Open) -> None:
+    broker = open_amqp()
+    first, second = publication("a"), publication("b")
+    broker.publish([first, second])
+
+    assert broker.swap("q", second.envelope, [publication("c", "elsewhere")])
+
+    assert not broker.swap("q", second.envelope)
+    assert [text_of(e) for e in broker.peek("q")] == ["a"]
+
+
 # --- TLS ----------------------------------------------------------------------------------------
 
 

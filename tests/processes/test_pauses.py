@@ -33,7 +33,9 @@ def test_a_pause_gives_back_what_has_not_begun_and_a_restarted_node_obeys_it(far
     assert node.exit_code() == 0
     again = farm.start("w2", concurrency=1)
     eventually(lambda: "queue 'celery' is paused: nothing is taken from it" in again.log)
-    eventually(lambda: farm.app.control.cluster.nodes()[0].record["paused"] == ["celery"])
+    eventually(
+        lambda: [n.record["paused"] for n in farm.app.control.cluster.nodes()] == [["celery"]]
+    )
     assert numbers(farm) == (6, 0)
     assert set(farm.runs()) == {"running"}
 
