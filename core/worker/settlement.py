@@ -235,6 +235,7 @@ class Settlement:
         log.warning("Task %s %s", request, outcome.text or "rejected")
         task_rejected.send(sender=self.app, message=request.delivery, exc=None)
         self.events.task("task-rejected", request.task, uuid=request.id, requeue=outcome.requeue)
+        self.consumer.publish(outcome.publications)
         if request.acked:
             return
         if outcome.requeue:
@@ -483,6 +484,9 @@ class Settlement:
 
 def wants_result(app: Any, message: TaskMessage, task: Any, *, failed: bool = False) -> bool:
     """Return whether the end of a task is to be stored: call option, task, setting."""
+    # It may be part of a chord that nobody counts: celery.chord_unlock looks for it.
+    if message.headers.group and not app.backend.counts_parts:
+        return True
     ignored = message.headers.ignore_result
     if ignored is None:
         ignored = getattr(task, "ignore_result", None)

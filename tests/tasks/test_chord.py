@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from taskctl import App, chain, chord, group
 from taskctl.core import current
 from taskctl.core.backends.memory import MemoryBackend
 from taskctl.core.errors import ChordError, Ignore, ImproperlyConfigured, Reject
+from taskctl.core.tasks.result import result_from_tuple
 from tests.support.draining import drain
 
 
@@ -218,6 +220,20 @@ def test_the_parents_of_a_chord_lead_back_to_its_first_task(proj: Proj) -> None:
     assert sent.parent.get() == [2, 3]
     assert sent.parent.parent.get() == 1
     assert sent.parent.parent.parent is None
+
+
+def test_the_result_of_a_chord_travels_with_its_parents(proj: Proj) -> None:
+    sent = (proj.echo.s(1) | group(proj.add.s(1), proj.add.s(2)) | proj.xsum.s())()
+    proj.run(sent)
+
+    for again in (result_from_tuple(sent.as_tuple(), proj.app), pickle.loads(pickle.dumps(sent))):
+        assert again.get() == 5
+        assert again.as_tuple() == sent.as_tuple()
+        assert [one.id for one in again.parent] == [one.id for one in sent.parent]
+        assert again.parent.parent.get() == 1
+    first = sent.parent.parent
+    assert [child.as_tuple()[0][0] for child in first.children] == [sent.parent.id]
+    assert [value for _, value in first.collect()] == [1, [2, 3], 2, 3]
 
 
 def test_callbacks_of_a_chord_follow_its_body(proj: Proj) -> None:
