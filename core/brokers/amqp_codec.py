@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from decimal import Decimal
+from math import isfinite
 from typing import Any, NamedTuple
 
 from ..errors import EncodeError
@@ -132,7 +133,10 @@ def encode_properties(
     mode, priority = given.get("delivery_mode"), given.get("priority")
     flags = _TYPE | _ENCODING | _HEADERS
     table: list[bytes] = []
-    _write_table(table, headers)
+    try:
+        _write_table(table, headers)
+    except (EncodeError, ValueError, RecursionError):
+        raise EncodeError(_what_is_wrong(headers)) from None
     parts = [b"", short_text(content_type), short_text(content_encoding), *table]
     if mode in (1, 2):
         flags |= _MODE
@@ -143,7 +147,7 @@ def encode_properties(
         value = given.get(name)
         if value is not None:
             flags |= bit
-            parts.append(short_text(value if type(value) is str else str(value)))
+            parts.append(_property(name, value))
     timestamp = given.get("timestamp")
     if type(timestamp) is int and 0 <= timestamp < 1 << 63:
         flags |= _TIMESTAMP
@@ -152,13 +156,38 @@ def encode_properties(
         value = given.get(name)
         if value is not None:
             flags |= bit
-            parts.append(short_text(value if type(value) is str else str(value)))
+            parts.append(_property(name, value))
     parts[0] = _SHORT.pack(flags)
     return b"".join(parts)
 
 
+def _property(name: str, value: Any) -> bytes:
+    try:
+        return short_text(value if type(value) is str else str(value))
+    except EncodeError as exc:
+        raise EncodeError(f"{name}: {exc}") from None
+
+
+def _what_is_wrong(headers: Mapping[str, Any]) -> str:
+    """Return which of the headers AMQP cannot carry, and why: that is looked for when it is known
+    that there is one."""
+    for name, value in headers.items():
+        try:
+            _write_table([], {name: value})
+        except RecursionError:
+            return f"header {name[:80]!r}: it is nested too deep"
+        except ValueError as exc:
+            return f"header {name[:80]!r}: {exc}"
+        except EncodeError as exc:
+            return f"header {name[:80]!r}: {exc}"
+    return "the headers are nested too deep"
+
+
 def encode_table(table: Mapping[str, Any]) -> bytes:
-    """Return a field table with its length."""
+    """Return a field table with its length.
+
+    Raises EncodeError for a key of more than 255 bytes, ValueError for a number AMQP has not.
+    """
     parts: list[bytes] = []
     _write_table(parts, table)
     return b"".join(parts)
@@ -200,6 +229,8 @@ def _write_value(parts: list[bytes], value: Any) -> None:
     elif isinstance(value, int):
         parts.append(_integer(value))
     elif isinstance(value, float):
+        if not isfinite(value):  # RabbitMQ has none, and breaks off with INTERNAL_ERROR
+            raise ValueError(f"RabbitMQ has no number {value}: send None or text")
         parts.append(struct.pack(">cd", b"d", value))
     elif isinstance(value, Mapping):
         parts.append(b"F")
@@ -221,7 +252,8 @@ def _integer(value: int) -> bytes:
         return struct.pack(">ci", b"I", value)
     if -(1 << 63) <= value < 1 << 63:
         return struct.pack(">cq", b"l", value)
-    return struct.pack(">cd", b"d", float(value)) if abs(value) < 1 << 1000 else b"V"
+    needed = value.bit_length() + 1
+    raise ValueError(f"an integer of AMQP has 64 bits with its sign, not {needed}: send text")
 
 
 # --- reading -------------------------------------------------------------------------------------

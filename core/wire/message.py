@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
-from ..errors import DecodeError
+from ..errors import DecodeError, EncodeError
 
 #: Persistent and transient, as AMQP numbers them.
 PERSISTENT, TRANSIENT = 2, 1
@@ -67,6 +67,8 @@ def encode_envelope(
 
     `properties` may hold correlation_id, reply_to, delivery_mode, expiration and others; the
     transport's own four are added here.  `priority` 0-9 travels as given.
+
+    Raises EncodeError for a header or property that JSON has no word for.
     """
     properties = {
         **properties,
@@ -82,7 +84,24 @@ def encode_envelope(
         "headers": headers,
         "properties": properties,
     }
-    return json.dumps(envelope).encode("ascii")
+    try:
+        return json.dumps(envelope).encode("ascii")
+    except (TypeError, ValueError, RecursionError):
+        raise EncodeError(_what_is_wrong(headers, properties)) from None
+
+
+def _what_is_wrong(headers: dict[str, Any], properties: dict[str, Any]) -> str:
+    """Return which header or property cannot travel, and why."""
+    for kind, values in (("header", headers), ("property", properties)):
+        for name, value in values.items():
+            try:
+                json.dumps({name: value})
+            except (TypeError, ValueError) as exc:
+                reason = str(exc).partition("\n")[0]
+                return f"{kind} {str(name)[:80]!r} cannot travel: {reason} (send text)"
+            except RecursionError:
+                return f"{kind} {str(name)[:80]!r} cannot travel: it is nested too deep"
+    return "the headers cannot travel: they are nested too deep"
 
 
 class _Envelope(msgspec.Struct):
