@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 3
 TEST_STAMP := $(VENV)/.installed-test
 
-.PHONY: help demo test soak lint types bench pictures servers install-extras uninstall-extras clean
+.PHONY: help demo test soak lint types bench interop pictures servers install-extras uninstall-extras clean
 
 help:
 	@echo "make demo    set up, and watch tasks run on the embedded broker (no server needed)"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint    ruff and mypy only"
 	@echo "make soak    slow endurance tests"
 	@echo "make bench   benchmarks beside Celery"
+	@echo "make interop write docs/interop.md: clients and workers of Celery and taskctl, crosswise"
 	@echo "make pictures    draw docs/pictures/ anew, from real nodes"
 	@echo "make install-extras PREFIX=/usr/local    manual pages and shell completions; also uninstall-extras"
 	@echo "make clean   remove what the others made"
@@ -55,6 +56,10 @@ types: $(TEST_STAMP)
 
 bench: $(TEST_STAMP) servers
 	@$(BIN)/python -m benchmarks
+
+interop: $(TEST_STAMP) servers
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -p tests.interop.matrix.table \
+		--interop-table docs/interop.md tests/interop/test_matrix_*.py
 
 pictures: $(STAMP)
 	@$(BIN)/python docs/pictures.py

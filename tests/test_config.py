@@ -65,6 +65,7 @@ def test_the_defaults_that_differ_from_celery_are_these() -> None:
     differ = {name for name, row in SETTINGS.items() if row.default != row.celery_default()}
 
     assert differ == {
+        "redis_socket_timeout",
         "task_acks_late",
         "task_reject_on_worker_lost",
         "worker_prefetch_multiplier",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kombu.pools
 import pytest
 from redis import Redis
 
@@ -31,6 +32,8 @@ class Station:
     def __init__(self, worker: str, broker: str, folder: Path, settings: dict[str, Any]) -> None:
         self.worker, self.broker, self.folder, self.settings = worker, broker, folder, settings
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        # Celery's connections outlive their apps, and RabbitMQ hangs up on those that are silent.
+        kombu.pools.reset()
         self.clients = {
             kind: Api(project.make(kind, **settings), kind, worker, broker, folder)
             for kind in LIBRARIES

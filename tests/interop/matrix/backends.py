@@ -1,17 +1,16 @@
-"""The interop matrix of result backends: who writes, who reads, and where it lies meanwhile."""
+"""The rows of the result backends: who writes, who reads, and where it lies meanwhile."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .matrix.api import Api
-from .matrix.cases import VALUES, Case
-from .matrix.cells import LIBRARIES, Station, run_cell, settings_for
+from .api import Api
+from .cases import VALUES, Case
+from .cells import LIBRARIES, Station, run_cell, settings_for
 
 #: Row -> (fixture of the server it needs, what its settings are made of).
 BACKENDS: dict[str, tuple[str | None, Callable[[Any, Path, str], dict[str, Any]]]] = {
@@ -70,38 +69,35 @@ def joined(api: Api) -> None:
     assert api.get(sent) == 6
 
 
-@pytest.fixture(scope="module", params=[(row, worker) for row in BACKENDS for worker in LIBRARIES])
-def standing(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+def row_of(
+    request: pytest.FixtureRequest, worker: str, folder: Path
 ) -> Iterator[tuple[str, Station]]:
-    row, worker = request.param
+    """Run a worker whose results lie in the backend of `request.param`."""
+    row: str = request.param
     needs, settings = BACKENDS[row]
     server = request.getfixturevalue(needs) if needs else None
-    folder = tmp_path_factory.mktemp("results")
     base = settings_for("redis", request, 73 + LIBRARIES.index(worker))
     given = {**base, **settings(server, folder, base["result_backend"])}
     broker = "rabbitmq" if needs == "rabbitmq_server" else "redis"
-    standing = Station(worker, broker, folder, given)
+    station = Station(worker, broker, folder, given)
     try:
-        standing.start("main", "-P", "solo", "-Q", "celery")
-        yield row, standing
+        station.start("main", "-P", "solo", "-Q", "celery")
+        yield row, station
     finally:
-        standing.close()
+        station.close()
 
 
-@pytest.mark.parametrize("client", LIBRARIES)
-def test_cell(
-    standing: tuple[str, Station], client: str, record_property: Callable[[str, object], None]
+def run_row(
+    standing: tuple[str, Station], client: str, record: Callable[[str, object], None]
 ) -> None:
     row, station = standing
-    run_cell(station, client, Case(row, stored), record_property, "Results")
+    run_cell(station, client, Case(row, stored), record, "Results")
 
 
-@pytest.mark.parametrize("client", LIBRARIES)
-def test_chord(
-    standing: tuple[str, Station], client: str, record_property: Callable[[str, object], None]
+def run_chord(
+    standing: tuple[str, Station], client: str, record: Callable[[str, object], None]
 ) -> None:
     row, station = standing
-    if re.match("rpc", row):
+    if row.startswith("rpc"):
         pytest.skip("rpc joins no chords, in Celery either")
-    run_cell(station, client, Case(f"{row}: chord", joined), record_property, "Results")
+    run_cell(station, client, Case(f"{row}: chord", joined), record, "Results")

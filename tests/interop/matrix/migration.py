@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 import random
-import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .matrix import project
-from .matrix.cells import LIBRARIES, Station, settings_for
+from . import project
+from .cells import LIBRARIES, Station, settings_for
 
 NODES = 4
 
@@ -89,27 +89,6 @@ def migrate(station: Station, share: Callable[[float], None]) -> None:
         assert station.stop(name) == 0, station.log(name)
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
-def fleet(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Station]:
-    folder = tmp_path_factory.mktemp("migration")
-    settings = settings_for(request.param, request, 72)
-    station = Station("celery", request.param, folder, settings)
-    station.readers = [project.make(kind, **settings) for kind in LIBRARIES]
-    try:
-        for node in range(NODES):
-            station.start(f"celery{node}", "-c", "1", await_answer=False)
-        for node in range(NODES):
-            station.await_answer(f"celery{node}")
-        yield station
-    finally:
-        for reader in station.readers:
-            reader.close()
-        station.close()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def read(station: Station, sent: Sent) -> Any:
     """Return the value of a call as a client sees it that comes later."""
     app = station.readers[len(sent.keys) % 2]
@@ -148,10 +127,18 @@ def run(station: Station, total: int) -> None:
     assert len(again) == 0, again
 
 
-def test_a_fleet_goes_over_and_back_node_by_node(fleet: Station) -> None:
-    run(fleet, 1_500)
-
-
-@pytest.mark.soak
-def test_twenty_thousand_tasks_while_a_fleet_goes_over_and_back(fleet: Station) -> None:
-    run(fleet, 20_000)
+def fleet_on(broker: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Station]:
+    """Run four nodes of Celery."""
+    settings = settings_for(broker, request, 72)
+    station = Station("celery", broker, folder, settings)
+    station.readers = [project.make(kind, **settings) for kind in LIBRARIES]
+    try:
+        for node in range(NODES):
+            station.start(f"celery{node}", "-c", "1", await_answer=False)
+        for node in range(NODES):
+            station.await_answer(f"celery{node}")
+        yield station
+    finally:
+        for reader in station.readers:
+            reader.close()
+        station.close()
