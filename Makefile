@@ -42,7 +42,8 @@ servers:
 	@sh .ci/servers
 
 test: $(TEST_STAMP) servers lint types
-	@$(BIN)/python -m pytest -q -m "not soak" -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -q -m "not soak" -n $(WORKERS) --dist loadfile \
+		--no-loadscope-reorder
 
 soak: $(TEST_STAMP) servers
 	@$(BIN)/python -m pytest -q -m soak

@@ -27,6 +27,30 @@ _databases = itertools.cycle(range(60))
 _mongo_databases = itertools.count()
 
 
+#: The files that take longest: begun first, so that the end does not wait for one of them alone.
+_LONGEST = (
+    "test_migration_on_redis.py",
+    "test_migration_on_rabbitmq.py",
+    "test_matrix_results_of_celery.py",
+    "test_matrix_results_of_taskctl.py",
+    "test_mixed_fleet.py",
+    "test_compat_projects.py",
+    "test_matrix_celery_on_redis.py",
+    "test_matrix_celery_on_rabbitmq.py",
+    "test_matrix_taskctl_on_rabbitmq.py",
+    "test_matrix_taskctl_on_redis.py",
+    "test_control_alike.py",
+    "test_chords.py",
+    "test_canvas_mixed.py",
+    "test_rabbitmq.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Health files, pidfiles and caches of what tests start go here, not to the host's own."""
