@@ -47,7 +47,7 @@ class Backend(ABC):
     #: Whether parts of chords are counted here, by `count_part`.  Where they are not, the task
     #: `celery.chord_unlock` looks at all of them, again and again.
     counts_parts = False
-    #: Whether the header of every chord must be saved with `store_group` before it is sent, for
+    #: Whether the header of every chord must be given to `keep_header` before it is sent, for
     #: a backend whose `load_parts` has no values; else only a header that holds groups is.
     keeps_headers = False
 
@@ -65,6 +65,11 @@ class Backend(ABC):
         self.expires = expires
         self.failure_expires = failure_expires
         self.chord_expires = expires if chord_expires is None else chord_expires
+
+    @property
+    def joins_results(self) -> bool:
+        """Whether whoever joins a chord reads the results of its tasks, so that all are stored."""
+        return self.keeps_headers or not self.counts_parts
 
     @property
     def at_once(self) -> Backend:
@@ -154,10 +159,16 @@ class Backend(ABC):
 
     # --- chords, where `counts_parts` -------------------------------------------------------
     #
-    # A chord is known by the id of its header's group.  In the order of its life: begin_chord,
+    # A chord is known by the id of its header's group.  In the order of its life: keep_header (see
+    # `keeps_headers`), begin_chord,
     # count_part for each part, then one owner's load_parts, hold_chord, end_chord (or
     # fail_chord).  Whoever owns it holds a claim that ends by itself: when the owner dies, a part
     # that is counted again takes over.
+
+    def keep_header(self, group_id: str, value: bytes) -> None:
+        """Keep the results of a header that is about to be sent (an encoded result tuple), for
+        `load_group` to return while the chord lasts."""
+        self.store_group(group_id, value)
 
     def begin_chord(self, group_id: str, size: int) -> None:
         """Say how many parts the chord has; called just before its last header task is sent.

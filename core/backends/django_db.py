@@ -26,6 +26,7 @@ from ..wire import codecs
 from ..wire.outcome import StoredMeta
 from ..wire.saferepr import saferepr
 from . import rows
+from .django_chords import CountsInDjango
 from .django_site import model, need_settings
 from .guards import SQLITE_GUARD
 from .polling import PollingBackend, logger
@@ -46,7 +47,7 @@ _BESIDE = ("retries", "queue")
 _parents: list[Any] = []
 
 
-class DjangoDatabaseBackend(PollingBackend):
+class DjangoDatabaseBackend(CountsInDjango, PollingBackend):
     """Results in Django's database; `django-db`.
 
     Connections are Django's own, one for each thread.  How long a result is kept is up to its
@@ -269,10 +270,12 @@ class DjangoDatabaseBackend(PollingBackend):
         wanted = ("content_type", "content_encoding", "result", "date_done")
         with self._database("GroupResult", write=False) as (table, _):
             row = table.filter(group_id=group_id).values(*wanted).first()
-        if row is None or not self._alive("SUCCESS", row["date_done"]):
+        kept = row if row and self._alive("SUCCESS", row["date_done"]) else None
+        header = self.load_header(group_id) if kept is None else None
+        if kept is None and header is None:
             return None
         try:
-            value = {"result": self._decoded(row, "result")}
+            value = {"result": header if kept is None else self._decoded(kept, "result")}
             return rows.put_together(value, self._serializer, self._accept)
         except (DecodeError, ContentDisallowed, ValueError) as exc:
             raise self.error(f"saved group {group_id} cannot be read: {exc}") from exc
@@ -282,7 +285,7 @@ class DjangoDatabaseBackend(PollingBackend):
             table.filter(group_id=group_id).delete()
 
     def expire(self) -> int:
-        dropped = 0
+        dropped = self.sweep_chords()
         for name, state, which in (
             ("TaskResult", "FAILURE", Q(status="FAILURE")),
             ("TaskResult", "SUCCESS", ~Q(status="FAILURE")),

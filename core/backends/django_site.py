@@ -48,4 +48,10 @@ def model(where: str, name: str) -> Any:
             f"{where} needs 'django_celery_results' among INSTALLED_APPS (pip install"
             " django-celery-results), and its tables: python manage.py migrate"
         )
-    return apps.get_model("django_celery_results", name)
+    try:
+        return apps.get_model("django_celery_results", name)
+    except LookupError:
+        raise ImproperlyConfigured(
+            f"{where}: this django-celery-results has no {name}: pip install -U"
+            " django-celery-results, then python manage.py migrate"
+        ) from None

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 #: What is tried again.  A wait has a deadline and tries for itself.
 _RETRIED = frozenset(
     "store load forget find store_group load_group forget_group expire begin_chord grow_chord"
-    " count_part load_parts hold_chord end_chord fail_chord".split()
+    " keep_header count_part load_parts hold_chord end_chord fail_chord".split()
 )
 
 

@@ -182,7 +182,7 @@ class chord(Signature):
         if not backend.counts_parts:
             self._send_unlock(awaited, body)
         elif backend.keeps_headers or any(hasattr(one, "results") for one in awaited.results):
-            awaited.save(backend)
+            awaited.save_as_header(backend)
 
     def _begin(self, header: group) -> None:
         backend = self.app.backend

@@ -119,7 +119,7 @@ class Endings:
         after = self.followers.after_failure(request, exc, "", REVOKED)
         run.results.extend(after.results)
         run.parts.extend(after.parts)
-        if request.chord is not None and self.followers.parts is None and run.stores:
+        if request.chord is not None and run.stores and self.followers.app.backend.joins_results:
             # Whoever joins looks for the results of all.
             run.results.append(self.writer.write(request, FAILURE, exc))
 

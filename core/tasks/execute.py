@@ -155,7 +155,7 @@ class Executor:
             return False
         request = Context.of_message(message, body, envelope, self.hostname, *delivery)
         run.begin(plan, request, headers.ignore_result, self._keeps)
-        if request.chord is not None and self._parts is None and self._keeps:
+        if request.chord is not None and self._keeps and self.app.backend.joins_results:
             run.stores = run.stores_errors = True  # whoever joins looks for the results of all
         return True
 

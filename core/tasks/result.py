@@ -316,11 +316,20 @@ class GroupResult(ResultSet):
     def save(self, backend: Backend | None = None) -> None:
         """Keep the ids of this group in the backend, for `restore`."""
         assert self.id is not None, "a group needs an id to be saved"
-        conf, kept_by = self.app.conf, backend or self.backend
+        kept_by = backend or self.backend
+        kept_by.store_group(self.id, self._encoded(kept_by))
+
+    def save_as_header(self, backend: Backend) -> None:
+        """Keep the ids of this group for as long as the chord lasts that it is the header of."""
+        assert self.id is not None, "a chord needs an id to be joined"
+        backend.keep_header(self.id, self._encoded(backend))
+
+    def _encoded(self, backend: Backend) -> bytes:
+        conf = self.app.conf
         data = codecs.encode({"result": self.as_tuple()}, conf.result_serializer)[2]
-        if conf.result_compression and kept_by.compresses:
+        if conf.result_compression and backend.compresses:
             data = compress(data, conf.result_compression)
-        kept_by.store_group(self.id, data)
+        return data
 
     def delete(self, backend: Backend | None = None) -> None:
         """Remove the ids that `save` kept; the results stay."""

@@ -484,8 +484,8 @@ class Settlement:
 
 def wants_result(app: Any, message: TaskMessage, task: Any, *, failed: bool = False) -> bool:
     """Return whether the end of a task is to be stored: call option, task, setting."""
-    # It may be part of a chord that nobody counts: celery.chord_unlock looks for it.
-    if message.headers.group and not app.backend.counts_parts:
+    # It may be part of a chord whose joiner looks for it: celery.chord_unlock, to begin with.
+    if message.headers.group and app.backend.joins_results:
         return True
     ignored = message.headers.ignore_result
     if ignored is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -19,6 +20,12 @@ from ..support import djangosite
 from ..support.databases import MemcachedServer
 from ..support.waiting import eventually
 from .contract import DONE, OpenBackend, SharedBackendContract, fresh, meta, saved
+from .contract_chords import LONG, ChordContract, part
+
+
+def decode_group(data: bytes | None) -> list[str]:
+    assert data is not None
+    return [one[0][0] for one in json.loads(data)["result"][1]]
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def site(memcached_server: MemcachedServer, memcached_url: str) -> None:
 
 
 @pytest.mark.usefixtures("site")
-class TestDjangoDatabaseBackend(SharedBackendContract):
+class TestDjangoDatabaseBackend(ChordContract, SharedBackendContract):
     keeps_compression = False  # columns hold the fields
     keeps_lifetime = False  # there is no column for it
 
@@ -130,6 +137,60 @@ class TestDjangoDatabaseBackend(SharedBackendContract):
         assert backend.expire() == 6
 
         assert set(backend.load(["id-0", "failed"])) == {"failed"}
+
+    def test_celerys_counter_says_what_is_left_and_goes_with_the_end(
+        self, backend: Backend, models: Any
+    ) -> None:
+        def left() -> list[Any]:
+            return list(models.ChordCounter.objects.filter(group_id="g").values_list("count"))
+
+        backend.keep_header("g", saved("g", "a", "b", "c"))
+        backend.begin_chord("g", 3)
+        row = models.ChordCounter.objects.get(group_id="g")
+        assert [one.id for one in row.group_result()] == ["a", "b", "c"]
+        assert decode_group(backend.load_group("g")) == ["a", "b", "c"]
+        backend.count_part(part("a", 0), "one", LONG)
+        assert left() == [(2,)]
+        models.ChordCounter.objects.filter(group_id="g").update(count=1)  # Celery counts one
+
+        assert backend.count_part(part("c", 2), "one", LONG).owned
+        assert left() == [(1,)], "should the owner die, a worker of Celery can end it"
+        assert backend.end_chord("g", "one", LONG)
+        assert left() == []
+        assert backend.load_group("g") is None
+
+    def test_a_chord_that_celery_has_joined_is_done(self, backend: Backend, models: Any) -> None:
+        backend.keep_header("g", saved("g", "a", "b"))
+        backend.count_part(part("a", 0), "one", LONG)
+        models.ChordCounter.objects.filter(group_id="g").delete()  # by who counted the last part
+
+        assert backend.count_part(part("a", 0), "one", LONG).done
+
+    def test_groups_in_a_header_of_celerys_are_counted_by_their_members(
+        self, backend: Backend, models: Any
+    ) -> None:
+        nested = [[["g2", None], [[["a", None], None], [["b", None], None]]], [["c", None], None]]
+        models.ChordCounter.objects.create(group_id="g", sub_tasks=json.dumps(nested), count=2)
+
+        counts = [backend.count_part(part(id, n), "one", LONG) for n, id in enumerate("abc")]
+
+        assert [(one.counted, one.size, one.owned) for one in counts] == [
+            (1, 3, False), (2, 3, False), (3, 3, True),
+        ]  # fmt: skip
+
+    def test_what_is_noted_of_a_chord_goes_when_its_time_is_over(
+        self, open: OpenBackend, models: Any
+    ) -> None:
+        backend = open(chord_expires=60)
+        backend.keep_header("g" * 200, saved("g", "a", "b"))
+        backend.count_part(part("a", 0, "g" * 200), "one", LONG)
+        backend.expire()
+        assert models.ChordCounter.objects.count() == 3
+        models.ChordCounter.objects.filter(group_id__startswith="taskctl").update(count=1)
+
+        assert backend.expire() == 1
+
+        assert models.ChordCounter.objects.count() == 0
 
     def test_the_callers_own_transaction_is_left_open(self, backend: Backend, models: Any) -> None:
         from django.db import transaction  # needs Django set up

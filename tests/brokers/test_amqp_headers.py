@@ -1,4 +1,4 @@
-"""Headers on RabbitMQ's wire: as py-amqp writes them, or refused by name before anything is sent."""
+"""Headers on RabbitMQ: as py-amqp writes them, or refused by name before anything is sent."""
 
 from __future__ import annotations
 

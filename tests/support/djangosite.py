@@ -80,6 +80,7 @@ def emptied() -> None:
 
     models.TaskResult.objects.all().delete()
     models.GroupResult.objects.all().delete()
+    models.ChordCounter.objects.all().delete()
 
 
 def __getattr__(name: str) -> Any:
