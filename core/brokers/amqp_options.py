@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from ..errors import ImproperlyConfigured
+from .transport_options import convert_options
 
 #: Celery's options that have nothing to steer here, accepted so that a configuration can move
 #: over unchanged: publishes are always confirmed (confirm_publish), retries are up to `messaging`
@@ -61,21 +61,7 @@ def read_options(given: Mapping[str, Any]) -> Options:
 
     Raises ImproperlyConfigured naming the option, and the nearest right name.
     """
-    known = Options.__struct_fields__
-    chosen = {name: value for name, value in given.items() if name not in WITHOUT_EFFECT}
-    for name, value in chosen.items():
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
-            raise ImproperlyConfigured(
-                f"broker_transport_options: {name!r} is no option of a RabbitMQ broker: {hint}"
-            )
-        try:
-            msgspec.convert({name: value}, Options)
-        except msgspec.ValidationError as exc:
-            reason = str(exc).partition(" - at")[0].lower()
-            raise ImproperlyConfigured(f"broker_transport_options: {name}: {reason}") from exc
-    options = msgspec.convert(chosen, Options)
+    options = convert_options(given, Options, "RabbitMQ", WITHOUT_EFFECT)
     if options.native_delayed_delivery_queue_type not in ("quorum", "classic"):
         raise ImproperlyConfigured(
             "broker_transport_options: native_delayed_delivery_queue_type must be quorum or "

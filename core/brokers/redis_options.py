@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ..errors import ImproperlyConfigured
+from .transport_options import convert_options
 
 #: Orders in which full queues are served, by kombu's names; its third way, a class of one's own,
 #: works on connections that we do not have.
@@ -99,21 +99,7 @@ def read_options(given: Mapping[str, Any]) -> Options:
 
     Raises ImproperlyConfigured naming the option, and the nearest right name.
     """
-    known = Options.__struct_fields__
-    chosen = {name: value for name, value in given.items() if name not in WITHOUT_EFFECT}
-    for name, value in chosen.items():
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
-            raise ImproperlyConfigured(
-                f"broker_transport_options: {name!r} is no option of a Redis broker: {hint}"
-            )
-        try:
-            msgspec.convert({name: value}, Options)
-        except msgspec.ValidationError as exc:
-            reason = str(exc).partition(" - at")[0].lower()
-            raise ImproperlyConfigured(f"broker_transport_options: {name}: {reason}") from exc
-    options = msgspec.convert(chosen, Options)
+    options = convert_options(given, Options, "Redis", WITHOUT_EFFECT)
     for wrong, reason in _faults(options):
         if wrong:
             raise ImproperlyConfigured(f"broker_transport_options: {reason}")
