@@ -24,6 +24,7 @@ from .kin import Kin
 from .loader import default_database_path
 from .messaging.connection import Connection, split_urls
 from .messaging.mailbox import ClientMailbox
+from .messaging.private_queues import control_queue, event_queue
 from .messaging.producer import Producer, node_name, reply_queue
 from .messaging.routes import Queues, Router
 from .remote.app_events import Events
@@ -298,6 +299,7 @@ class Reach(Kin):
             accept=conf.accept_content,
             forward_clock=self.clock.forward,
             adjust_clock=self.clock.adjust,
+            queue=control_queue(conf),
         )
         return Control(connection, mailbox, self.purge)
 
@@ -311,6 +313,7 @@ class Reach(Kin):
             serializer=self.conf.event_serializer,
             hostname=self.node_name,
             wake=lambda: self.control.heartbeat(),
+            queue=event_queue(self.conf),
         )
 
     def broker_info(self, url: str) -> dict[str, Any]:

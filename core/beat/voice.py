@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import BrokerError
 from ..messaging.mailbox import NodeMailbox
 from ..messaging.nodes import new_owner
+from ..messaging.private_queues import control_queue
 from ..templates import node_name
 
 log = logging.getLogger("taskctl.beat")
@@ -37,6 +38,7 @@ class Voice:
             namespace=app.conf.control_exchange,
             serializer=app.conf.task_serializer,
             accept=app.conf.accept_content,
+            queue=control_queue(app.conf),
         )
         self._open = False
         self._pause = 0.0

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import BrokerConnectionError, BrokerError
 from ..wire.message import Publication
-from ..wire.queues import Queue
+from ..wire.queues import PrivateQueue, Queue
 from . import amqp_looking as looking
 from .amqp_loans import Loan
 from .amqp_losses import Losses
@@ -309,8 +309,8 @@ class AmqpBroker(Broker):
         """As the contract says: 0 if nobody listens to a mailbox, else None."""
         return self._ready().broadcast(exchange, routing_key, envelope)
 
-    def listen(self, exchange: str, pattern: str = "") -> None:
-        self._ready().listen(exchange, pattern)
+    def listen(self, exchange: str, pattern: str = "", queue: PrivateQueue | None = None) -> None:
+        self._ready().listen(exchange, pattern, queue)
 
     def hear(self, limit: int = 100) -> list[Heard]:
         session = self._ready()

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from pika import spec  # type: ignore[import-untyped, unused-ignore]
 
-from ..wire.queues import Exchange, Queue, topic_matches
+from ..wire.queues import CONTROL_QUEUE, EVENT_QUEUE, Exchange, PrivateQueue, topic_matches
 from .amqp_codec import Content, Delivered
 from .amqp_envelope import pack
 from .amqp_line import Channel, ChannelRefused, Line
@@ -18,10 +18,6 @@ from .base import Heard
 
 #: Broadcasts kept for a listener that does not listen; the oldest go first.
 _KEPT = 20_000
-#: Seconds, as Celery declares the queue of a mailbox and that of a receiver of events
-#: (protocol "AMQP transport", declarations): unused it goes after the first, a message after
-#: the second.
-_MAILBOX, _EVENTS = (10.0, 300.0), (60.0, 5.0)
 
 
 def broadcast_exchange(name: str) -> Exchange:
@@ -50,7 +46,11 @@ class Hearing:
     # --- broadcasts ---------------------------------------------------------------------------
 
     def listen(
-        self, name: str, pattern: str, inward: Callable[[bytes], None] | None = None
+        self,
+        name: str,
+        pattern: str,
+        inward: Callable[[bytes], None] | None = None,
+        queue: PrivateQueue | None = None,
     ) -> None:
         """Hear what is broadcast to an exchange under the keys that `pattern` takes; `inward`
         gets it in the place of whoever hears."""
@@ -62,34 +62,25 @@ class Hearing:
         patterns.add(pattern)
         exchange = broadcast_exchange(name)
         if name not in self._queues:
-            self._queues[name] = self._make_queue(exchange, pattern)
+            self._queues[name] = self._make_queue(exchange, pattern, queue)
         elif exchange.type != "fanout":
-            channel, queue = self._queues[name]
-            self.line.call(
-                channel, spec.Queue.Bind(queue=queue, exchange=name, routing_key=pattern)
-            )
+            channel, mine = self._queues[name]
+            self.line.call(channel, spec.Queue.Bind(queue=mine, exchange=name, routing_key=pattern))
 
-    def _make_queue(self, exchange: Exchange, pattern: str) -> tuple[Channel, str]:
+    def _make_queue(
+        self, exchange: Exchange, pattern: str, private: PrivateQueue | None
+    ) -> tuple[Channel, str]:
         """Make a queue of our own, under the name that Celery's node would give it if that is
         free: a node that has just lost its line, or has a namesake, takes another."""
         mailbox = exchange.type == "fanout"
-        names = [f"{exchange.name}.{uuid4()}"]
+        private = private or (CONTROL_QUEUE if mailbox else EVENT_QUEUE)
+        names = [f"{private.prefix or exchange.name}.{uuid4()}"]
         if mailbox:
             names = [f"{self._node or 'taskctl'}.{uuid4()}.{exchange.name}"]
             if self._node:
                 names.insert(0, f"{self._node}.{exchange.name}")
-        expires, ttl = _MAILBOX if mailbox else _EVENTS
         for name in names:
-            queue = Queue(
-                name=name,
-                exchange=exchange,
-                routing_key="" if mailbox else pattern,
-                durable=False,
-                exclusive=True,
-                auto_delete=True,
-                expires=expires,
-                message_ttl=ttl,
-            )
+            queue = private.named(name, exchange, "" if mailbox else pattern)
             channel = self.line.channel()
             channel.on_deliver = self._overhear
             consume = spec.Basic.Consume(queue=name, consumer_tag=exchange.name, no_ack=True)

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from ..errors import BrokerConnectionError, BrokerError, EncodeError
 from ..wire.message import Publication
-from ..wire.queues import Queue, direct_queue
+from ..wire.queues import PrivateQueue, Queue, direct_queue
 from . import amqp_losses as book
 from .amqp_codec import Content, read_properties
 from .amqp_delay import LEVELS, LONGEST, Delay, delayed_key, level, straight_key
@@ -254,10 +254,10 @@ class Session:
 
     # --- broadcasts -----------------------------------------------------------------------------
 
-    def listen(self, name: str, pattern: str) -> None:
+    def listen(self, name: str, pattern: str, queue: PrivateQueue | None) -> None:
         """Hear broadcasts; those of ours only if this user may."""
         if not name.startswith(OURS) or self.notes.allowed():
-            self.hearing.listen(name, pattern)
+            self.hearing.listen(name, pattern, queue=queue)
 
     def broadcast(self, name: str, key: str, envelope: bytes) -> int | None:
         """Send a copy to whoever listens; 0 if nobody does, None if nobody can tell how many."""

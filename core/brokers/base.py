@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from ..wire.message import Publication
-from ..wire.queues import Queue
+from ..wire.queues import PrivateQueue, Queue
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,9 +285,12 @@ class Broker(ABC):
         """
 
     @abstractmethod
-    def listen(self, exchange: str, pattern: str = "") -> None:
+    def listen(self, exchange: str, pattern: str = "", queue: PrivateQueue | None = None) -> None:
         """Hear broadcasts of `exchange` whose routing key matches the topic `pattern`
-        ("" takes only empty keys, "#" everything)."""
+        ("" takes only empty keys, "#" everything).
+
+        `queue` says how they wait for us, in a broker that has queues for it (RabbitMQ); None is
+        as Celery does by default."""
 
     def foreign_listeners(self, exchange: str) -> list[str]:
         """Return the queues through which programs of others listen to `exchange`, as far as the

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import BrokerError
 from ..wire.message import Publication
-from ..wire.queues import Queue, topic_matches
+from ..wire.queues import PrivateQueue, Queue, topic_matches
 from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
 from .bell import BROADCASTS, QUEUES, Bell
 from .memory_store import Message, Node, Store
@@ -328,7 +328,7 @@ class MemoryBroker(Broker):
                 self.bell.ring(BROADCASTS)
                 return
 
-    def listen(self, exchange: str, pattern: str = "") -> None:
+    def listen(self, exchange: str, pattern: str = "", queue: PrivateQueue | None = None) -> None:
         with self._locked():
             self._patterns.setdefault(exchange, set()).add(pattern)
             self.bell.answer_to(BROADCASTS)

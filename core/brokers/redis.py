@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from ..errors import BrokerConnectionError, BrokerError
 from ..wire.message import Publication
-from ..wire.queues import Queue
+from ..wire.queues import PrivateQueue, Queue
 from . import redis_diagnosis as diagnosis
 from . import redis_inspection as inspection
 from . import redis_scripts as scripts
@@ -406,7 +406,7 @@ class RedisBroker(Broker):
     def foreign_listeners(self, exchange: str) -> list[str]:
         return inspection.bound_queues(self._ready(), self._keys, exchange)
 
-    def listen(self, exchange: str, pattern: str = "") -> None:
+    def listen(self, exchange: str, pattern: str = "", queue: PrivateQueue | None = None) -> None:
         self._ready()
         self._routing.declare_fanout(exchange)
         self._bell.listen(exchange, pattern, self._bell.heard)

@@ -22,7 +22,7 @@ from typing import Any
 from ..errors import BrokerConnectionError, BrokerError, ImproperlyConfigured
 from ..sqlitefile import SqliteFile, path_of_url
 from ..wire.message import Publication
-from ..wire.queues import Queue
+from ..wire.queues import PrivateQueue, Queue
 from . import sqlite_broadcasts as broadcasts
 from . import sqlite_messages as messages
 from . import sqlite_nodes as owners
@@ -392,7 +392,7 @@ class SqliteBroker(Broker):
             broadcasts.say(db, exchange, routing_key, envelope)
         self._ringer.ring(BROADCASTS)
 
-    def listen(self, exchange: str, pattern: str = "") -> None:
+    def listen(self, exchange: str, pattern: str = "", queue: PrivateQueue | None = None) -> None:
         with self._read() as db:
             self._listener.listen(db, exchange, pattern)
         self._own_bell().answer_to(BROADCASTS)

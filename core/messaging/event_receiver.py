@@ -14,6 +14,7 @@ from ..clock import LamportClock
 from ..errors import TaskctlError
 from ..wire import codecs
 from ..wire.event_message import decode_events
+from ..wire.queues import EVENT_QUEUE, PrivateQueue
 from .connection import Connection
 
 log = logging.getLogger("taskctl.events")
@@ -51,7 +52,9 @@ class EventReceiver:
         exchange: str = "celeryev",
         accept: Iterable[str] = ("json",),
         wake: Callable[[], Any] = lambda: None,
+        queue: PrivateQueue = EVENT_QUEUE,
     ) -> None:
+        self.queue = queue
         self.connection = connection
         self.handlers: Mapping[str, Handler] = {} if handlers is None else handlers
         self.routing_key = routing_key
@@ -80,7 +83,7 @@ class EventReceiver:
     ) -> Iterator[None]:
         """As `capture`, a step at a time: yield after each message."""
         broker = self.connection.open()
-        broker.listen(self.exchange, self.routing_key)
+        broker.listen(self.exchange, self.routing_key, self.queue)
         if wakeup:
             self.wakeup_workers()
         for count, heard in enumerate(self._hear(broker, timeout), 1):

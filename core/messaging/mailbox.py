@@ -26,6 +26,7 @@ from ..wire.command_message import (
     reply_queue,
 )
 from ..wire.message import Publication
+from ..wire.queues import CONTROL_QUEUE, PrivateQueue
 from .connection import Connection
 
 log = logging.getLogger("taskctl.mailbox")
@@ -46,8 +47,10 @@ class NodeMailbox:
         namespace: str = "celery",
         serializer: str = "json",
         accept: Iterable[str] = ("json",),
+        queue: PrivateQueue = CONTROL_QUEUE,
     ) -> None:
         self.node = node
+        self.queue = queue
         self.namespace = namespace
         self.serializer = serializer
         self.accept = codecs.accepted_types(accept)
@@ -55,7 +58,7 @@ class NodeMailbox:
 
     def open(self, broker: Broker) -> None:
         """Listen from now on."""
-        broker.listen(self.exchange, "")
+        broker.listen(self.exchange, "", self.queue)
 
     def read(self, heard: Heard) -> CommandRequest | None:
         """Return the request, for whomever it is; what cannot be read is logged."""
@@ -102,9 +105,10 @@ class Inquiry:
         serializer: str = "json",
         accept: frozenset[str],
         timeout: float = 1.0,
+        private: PrivateQueue = CONTROL_QUEUE,
     ) -> None:
         oid, self._ticket = str(uuid4()), str(uuid4())
-        queue = reply_queue(namespace, oid)
+        queue = reply_queue(namespace, oid, private)
         request.ticket = self._ticket
         request.reply_to = {"exchange": queue.exchange.name, "routing_key": oid}
         request.expires = time.time() + timeout
@@ -135,7 +139,9 @@ class ClientMailbox:
         accept: Iterable[str] = ("json",),
         forward_clock: Callable[[], int] = lambda: 0,
         adjust_clock: Callable[[int], Any] = lambda clock: None,
+        queue: PrivateQueue = CONTROL_QUEUE,
     ) -> None:
+        self.queue = queue
         self.connection = connection
         self.namespace = namespace
         self.serializer = serializer
@@ -179,7 +185,7 @@ class ClientMailbox:
         deadline = time.monotonic() + timeout
         request = self._request(method, arguments, destination, pattern, matcher)
         oid = str(uuid4())
-        queue = reply_queue(self.namespace, oid)
+        queue = reply_queue(self.namespace, oid, self.queue)
         request.ticket = str(uuid4())
         request.reply_to = {"exchange": queue.exchange.name, "routing_key": oid}
         request.expires = time.time() + timeout

@@ -10,6 +10,7 @@ from ..clock import LamportClock
 from ..messaging.connection import Connection
 from ..messaging.event_receiver import EventReceiver, Handler
 from ..messaging.events import ConnectedDispatcher, EventDispatcher
+from ..wire.queues import EVENT_QUEUE, PrivateQueue
 from .event_state import State as EventState
 from .snapshot import Polaroid as Camera
 
@@ -33,7 +34,9 @@ class Events:
         serializer: str,
         hostname: str,
         wake: Callable[[], Any],
+        queue: PrivateQueue = EVENT_QUEUE,
     ) -> None:
+        self._queue = queue
         self._connection = connection
         self._clock = clock
         self._exchange = exchange
@@ -62,6 +65,7 @@ class Events:
             exchange=self._exchange,
             accept=accept or {self._serializer, "json"},
             wake=self._wake,
+            queue=self._queue,
         )
 
     def Dispatcher(

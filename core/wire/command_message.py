@@ -14,11 +14,8 @@ import msgspec
 from ..errors import DecodeError
 from . import codecs
 from .message import PERSISTENT, TRANSIENT, Publication, decode_envelope, encode_envelope
-from .queues import Exchange, Queue
+from .queues import CONTROL_QUEUE, Exchange, PrivateQueue, Queue
 
-#: Seconds until an unused reply queue, and a reply nobody fetched, go away (Celery's settings
-#: control_queue_expires and control_queue_ttl).
-REPLY_EXPIRES, REPLY_TTL = 10.0, 300.0
 #: Header in which our nodes say who answers; Celery reads ticket and clock alone.
 _PID = "taskctl-pid"
 
@@ -76,19 +73,10 @@ def mailbox_exchange(namespace: str) -> Exchange:
     return Exchange(name=f"{namespace}.pidbox", type="fanout", durable=False)
 
 
-def reply_queue(namespace: str, oid: str) -> Queue:
+def reply_queue(namespace: str, oid: str, private: PrivateQueue = CONTROL_QUEUE) -> Queue:
     """Return the private queue on which the requester `oid` is answered."""
-    return Queue(
-        name=f"{oid}.reply.{namespace}.pidbox",
-        exchange=Exchange(name=f"reply.{namespace}.pidbox", type="direct", durable=False),
-        routing_key=oid,
-        durable=False,
-        exclusive=True,
-        auto_delete=True,
-        no_ack=True,
-        expires=REPLY_EXPIRES,
-        message_ttl=REPLY_TTL,
-    )
+    exchange = Exchange(name=f"reply.{namespace}.pidbox", type="direct", durable=False)
+    return private.named(f"{oid}.reply.{namespace}.pidbox", exchange, oid, no_ack=True)
 
 
 def encode_request(request: CommandRequest, namespace: str, serializer: str = "json") -> bytes:

@@ -80,6 +80,42 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class PrivateQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """How a queue is declared that one node or one client has for itself.
+
+    `expires`: seconds after which it goes when unused; `message_ttl`: seconds a message waits in
+    it; None is without end.  `prefix` is what its name begins with, where it is not the node's.
+    """
+
+    expires: float | None
+    message_ttl: float | None
+    exclusive: bool = True
+    durable: bool = False
+    prefix: str | None = None
+
+    def named(
+        self, name: str, exchange: Exchange, routing_key: str, *, no_ack: bool = False
+    ) -> Queue:
+        """Return the queue of that name."""
+        return Queue(
+            name=name,
+            exchange=exchange,
+            routing_key=routing_key,
+            durable=self.durable,
+            exclusive=self.exclusive,
+            auto_delete=not self.durable,
+            no_ack=no_ack,
+            expires=self.expires,
+            message_ttl=self.message_ttl,
+        )
+
+
+#: As Celery declares mailboxes and reply queues (protocol "AMQP transport", declarations).
+CONTROL_QUEUE = PrivateQueue(expires=10.0, message_ttl=300.0)
+#: As it declares the queue of a receiver of events.
+EVENT_QUEUE = PrivateQueue(expires=60.0, message_ttl=5.0, prefix="celeryev")
+
+
 def direct_queue(name: str, **options: Any) -> Queue:
     """Return the queue Celery makes for a bare name: queue = exchange = routing key."""
     return Queue(name=name, exchange=Exchange(name=name), routing_key=name, **options)

@@ -12,8 +12,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ..errors import TaskctlError
 from ..messaging.consumer import Heard
+from ..messaging.private_queues import event_queue
 from ..messaging.producer import gather
 from ..wire.codecs import accepted_types
 from ..wire.event_message import SOFTWARE, decode_events
@@ -26,6 +29,8 @@ log = logging.getLogger("taskctl.worker")
 #: What is heard at all times: few events, however many nodes there are.
 _RARE = ("worker.online", "worker.offline", "worker.elect", "worker.elect.ack")
 _HEARTBEAT = "worker.heartbeat"
+#: Seconds that an event waits for a node, as in Celery 5.7 worker/consumer/gossip.py.
+_HEARD_WITHIN = 2.0
 #: Brokers that nodes of Celery's can be on, by the scheme of the URL.
 _SHARED = ("redis", "rediss", "redis+socket", "sentinel", "valkey", "amqp", "amqps", "pyamqp")
 #: Seconds between heartbeats where a node has not said, and how many of them make a lost one.
@@ -77,7 +82,10 @@ class Gossip:
             self._hear_all()
 
     def _listen(self, key: str) -> None:
-        self.worker.consumer.broker.listen(self.worker.events.exchange, key)
+        private = msgspec.structs.replace(
+            event_queue(self.worker.app.conf), message_ttl=_HEARD_WITHIN
+        )
+        self.worker.consumer.broker.listen(self.worker.events.exchange, key, private)
 
     def _hear_all(self) -> None:
         if not self._all_heard and self.worker.options.gossip:

@@ -54,6 +54,7 @@ class Mingle:
             serializer=worker.mailbox.serializer,
             accept=worker.mailbox.accept,
             timeout=PATIENCE,
+            private=worker.mailbox.queue,
         )
         if inquiry.reach == 0:
             inquiry.close()

@@ -24,6 +24,7 @@ from ..messaging.consumer import Consumer, Delivery
 from ..messaging.events import EventDispatcher
 from ..messaging.mailbox import NodeMailbox
 from ..messaging.nodes import Registration, new_owner
+from ..messaging.private_queues import control_queue
 from ..pool import make_pool
 from ..pool.base import Started
 from ..signals import (
@@ -126,6 +127,7 @@ class Worker:
             namespace=conf.control_exchange,
             serializer=conf.task_serializer,
             accept=conf.accept_content,
+            queue=control_queue(conf),
         )
         self.events = EventDispatcher(
             self.hostname,
