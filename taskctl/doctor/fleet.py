@@ -15,7 +15,7 @@ from taskctl.tables import up
 
 from .findings import Said, fail, ok, warn
 from .patient import Patient
-from .site import redis_cli
+from .reaching import redis_cli
 
 #: Clocks that differ by more than this make ETAs, expiry and revocation wrong; in seconds.
 _SKEW, _BAD_SKEW = 2.0, 30.0

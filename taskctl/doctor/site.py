@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from taskctl.apps import shown_url
 from taskctl.commands.config_check import advice
@@ -22,12 +22,16 @@ from taskctl.core.sqlitefile import network_file_system, path_of_url
 from .findings import WARN, Said, Trouble, fail, ok, warn
 from .host import room_on
 from .patient import Patient
+from .reaching import how_to_reach, is_amqp, redis_cli, why_slow
 
 #: Share of maxmemory from which on Redis is nearly full.
 _NEARLY_FULL = 0.9
 #: A round trip that takes longer than this makes every step slow, in seconds.
 _SLOW = 0.05
-_NEEDED = dict.fromkeys(("redis", "rediss", "redis+socket", "sentinel"), "redis")
+_NEEDED = {
+    **dict.fromkeys(("redis", "rediss", "redis+socket", "sentinel"), "redis"),
+    **dict.fromkeys(("amqp", "amqps", "pyamqp"), "pika"),
+}
 
 
 def check_app(patient: Patient) -> Iterator[Said]:
@@ -84,14 +88,22 @@ def check_broker(patient: Patient) -> Iterator[Said]:
         queues = patient.queues
     except Exception as exc:
         where = app.conf.origin("broker_url").where
-        raise Trouble(mask_url(str(exc)), _how_to_reach(url, where, "broker_url")) from exc
+        cure = how_to_reach(url, where, "broker_url", exc)
+        raise Trouble(mask_url(str(exc)), cure) from exc
     took = time.monotonic() - began
-    took = patient.server.get("latency", took)
+    took = patient.server.get("latency") or (_round_trip(app) if is_amqp(url) else took)
     if took > _SLOW:
-        yield warn(f"{_named(url)} takes {took * 1000:.0f} ms for a round trip", _ping(url))
+        yield warn(f"{_named(url)} takes {took * 1000:.0f} ms for a round trip", why_slow(url))
     version = app.broker_state()["version"]
     words = [_named(url), f"{took * 1000:.1f} ms", f"{len(queues)} queues"]
     yield ok(", ".join([*words, f"version {version}"] if version else words))
+
+
+def _round_trip(app: App) -> float:
+    """Return how long one question takes on a line that is open, in seconds."""
+    began = time.monotonic()
+    app.shared_connection().call(lambda broker: broker.exists(app.conf.task_default_queue))
+    return time.monotonic() - began
 
 
 def _named(url: str) -> str:
@@ -104,46 +116,6 @@ def _named(url: str) -> str:
     return f"{parts.scheme} {parts.netloc.rpartition('@')[2] or parts.path}"
 
 
-def _how_to_reach(url: str, where: str, key: str) -> str:
-    """Return what to look at first; the key names the setting that holds the URL."""
-    if url.startswith("sqlite"):
-        return f"ls -ld {shlex.quote(str(path_of_url(url).parent))}"
-    if not url.startswith(("redis://", "rediss://", "redis+socket://", "sentinel://")):
-        return f"taskctl config explain {key}"
-    return _ping(url) + (f"   # {key} is set by {where}" if where else "")
-
-
-def _ping(url: str) -> str:
-    return f"{redis_cli(url)} ping"
-
-
-def redis_cli(url: str, server: Mapping[str, Any] | None = None) -> str:
-    """Return how to call redis-cli for this server; it asks for the password itself.
-
-    Where sentinels are named, `server` tells which server they mean; else it is one of them.
-    """
-    try:
-        parts = urlsplit(url.split(";")[0])
-        default = 26379 if parts.scheme == "sentinel" else 6379
-        host, port = parts.hostname or "localhost", str(parts.port or default)
-    except ValueError:  # a URL that nobody can read; the check has said so
-        return "redis-cli"
-    if server and server.get("host"):
-        host, port = server["host"], str(server["port"])
-    db = parts.path.strip("/")
-    words = ["redis-cli", "-h", host, "-p", port]
-    if parts.scheme == "redis+socket":
-        words, db = (
-            ["redis-cli", "-s", parts.path],
-            dict(parse_qsl(parts.query)).get("virtual_host", ""),
-        )
-    words += ["-n", db] if db.isdigit() and db != "0" else []
-    words += ["--tls"] if parts.scheme == "rediss" else []
-    words += ["--user", parts.username] if parts.username else []
-    words += ["--askpass"] if parts.password else []
-    return shlex.join(words)
-
-
 # -- where messages are kept
 
 
@@ -154,6 +126,8 @@ def check_storage(patient: Patient) -> Iterator[Said]:
         yield from _sqlite(path_of_url(url))
     elif patient.server.get("kind") == "redis":
         yield from _redis(patient.server, redis_cli(url, patient.server))
+    elif is_amqp(url):
+        yield from _rabbitmq(patient.app)
     else:
         yield ok("the broker keeps nothing on a disk")
 
@@ -178,6 +152,15 @@ def _sqlite(path: Path) -> Iterator[Said]:
     yield from room_on(path.parent, f"broker's file {path}")
     size = path.stat().st_size / 1024**2 if path.exists() else 0.0
     yield ok(f"{path}, {size:.1f} MiB on a local disk")
+
+
+def _rabbitmq(app: App) -> Iterator[Said]:
+    if str(app.conf.task_default_delivery_mode) in ("1", "transient"):
+        yield warn(
+            "task_default_delivery_mode is 1: a restart of RabbitMQ loses what waits",
+            "taskctl config explain task_default_delivery_mode",
+        )
+    yield ok("RabbitMQ keeps messages on its own disk")
 
 
 def _redis(server: Mapping[str, Any], client: str) -> Iterator[Said]:
@@ -251,5 +234,5 @@ def check_results(patient: Patient) -> Iterator[Said]:
     except Exception as exc:
         key = "result_backend" if app.conf.result_backend else "broker_url"
         where = app.conf.origin(key).where
-        raise Trouble(mask_url(str(exc)), _how_to_reach(url, where, key)) from exc
+        raise Trouble(mask_url(str(exc)), how_to_reach(url, where, key, exc)) from exc
     yield ok(f"{_named(url)}, {(time.monotonic() - began) * 1000:.1f} ms")
