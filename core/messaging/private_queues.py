@@ -13,7 +13,13 @@ def control_queue(conf: Any) -> PrivateQueue:
 
     Raises ImproperlyConfigured for a queue that is both exclusive and durable.
     """
-    return _read(conf, "control")
+    queue = PrivateQueue(
+        expires=conf.control_queue_expires,
+        message_ttl=conf.control_queue_ttl,
+        exclusive=bool(conf.control_queue_exclusive),
+        durable=bool(conf.control_queue_durable),
+    )
+    return _checked(queue, "control_queue")
 
 
 def event_queue(conf: Any) -> PrivateQueue:
@@ -21,23 +27,20 @@ def event_queue(conf: Any) -> PrivateQueue:
 
     Raises ImproperlyConfigured for a queue that is both exclusive and durable.
     """
-    return _read(conf, "event", prefix=conf.event_queue_prefix)
-
-
-def _read(conf: Any, kind: str, prefix: str | None = None) -> PrivateQueue:
-    found = {
-        name: getattr(conf, f"{kind}_queue_{name}")
-        for name in ("ttl", "expires", "exclusive", "durable")
-    }
-    if found["exclusive"] and found["durable"]:
-        raise ImproperlyConfigured(
-            f"{kind}_queue_exclusive and {kind}_queue_durable cannot both be on: an exclusive"
-            " queue goes with its connection"
-        )
-    return PrivateQueue(
-        expires=found["expires"],
-        message_ttl=found["ttl"],
-        exclusive=bool(found["exclusive"]),
-        durable=bool(found["durable"]),
-        prefix=prefix,
+    queue = PrivateQueue(
+        expires=conf.event_queue_expires,
+        message_ttl=conf.event_queue_ttl,
+        exclusive=bool(conf.event_queue_exclusive),
+        durable=bool(conf.event_queue_durable),
+        prefix=conf.event_queue_prefix,
     )
+    return _checked(queue, "event_queue")
+
+
+def _checked(queue: PrivateQueue, which: str) -> PrivateQueue:
+    if queue.exclusive and queue.durable:
+        raise ImproperlyConfigured(
+            f"{which}_exclusive and {which}_durable cannot both be on: an exclusive queue goes"
+            " with its connection"
+        )
+    return queue
