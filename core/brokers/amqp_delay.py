@@ -23,6 +23,8 @@ LEVELS = 28
 LONGEST: int = 2**LEVELS - 1
 #: Where every delayed message comes out.
 DELIVERY = "celery_delayed_delivery"
+#: Types of the exchanges whose messages are delayed on their way.
+DELAYING = ("topic", "fanout")
 _BITS = re.compile(r"^(?:[01]\.){28}")
 
 
@@ -103,9 +105,13 @@ class Delay:
         return True
 
     def lead_to(self, queue: Queue) -> None:
-        """Let delayed messages reach a queue through its own exchange, as Celery's workers do."""
-        name, exchange, key = queue.name, queue.exchange, f"#.{queue.routing_key}"
-        if exchange.type == "direct" or not exchange.name or (name, "") in self._bound:
+        """Let delayed messages reach a queue through its own exchange, as Celery's workers do.
+
+        Not through a headers exchange, where a binding without arguments takes every message.
+        """
+        name, exchange, key = queue.name, queue.exchange, queue.routing_key
+        key = key if key.startswith("#") else f"#.{key}"
+        if exchange.type not in DELAYING or not exchange.name or (name, "") in self._bound:
             return
         self.prepare()
         methods = [

@@ -115,6 +115,32 @@ def test_a_node_survives_a_server_that_is_out_of_memory(
     assert service.nodes[0].process.poll() is None
 
 
+def test_what_follows_a_task_is_not_lost_while_the_server_is_out_of_memory(
+    make_farm: MakeFarm, rabbitmq_control: RabbitControl, rabbitmq_url: str, tmp_path: Path
+) -> None:
+    # The server is given up soon, so that the worker must connect anew while the alarm lasts.
+    farm = make_farm(tmp_path, rabbitmq_url, **SOON, broker_transport_options={"socket_timeout": 1})
+    node = farm.start().ready()
+    flow = farm.app.signature("trial.mark", ("first", 1.5))
+    for step in ("second", "third"):
+        flow |= farm.app.signature("trial.mark", (step,), immutable=True)
+    last = flow.apply_async()
+    eventually(lambda: farm.runs()["first"])
+
+    rabbitmq_control.set_memory_limit("0.0000001")
+    try:
+        eventually(lambda: "takes no messages now" in node.log or "did not answer" in node.log)
+        assert farm.runs() == {"first": 1}
+    finally:
+        rabbitmq_control.set_memory_limit("0.4")
+
+    assert last.get(timeout=30) == "third"
+    eventually(lambda: farm.size() == farm.unacked() == 0)
+    # What was sent as the alarm began may have been taken without a word, and be sent once more.
+    assert farm.runs()["first"] == 1
+    assert set(farm.runs()) == {"first", "second", "third"}
+
+
 def test_a_frozen_server_is_found_again(service: Farm, rabbitmq_control: RabbitControl) -> None:
     pid = rabbitmq_control.server.processes[-1].pid
     os.killpg(pid, signal.SIGSTOP)
