@@ -45,8 +45,12 @@ _FROM_SETTINGS = (
 
 #: Schemes that have a sister over TLS.
 _TLS = {"redis": "rediss", "amqp": "amqps", "pyamqp": "amqps"}
-#: Settings that are options of RabbitMQ, without the word broker.
-_AMQP_OPTIONS = ("heartbeat", "login_method", "native_delayed_delivery_queue_type")
+#: Settings that are options of RabbitMQ, but for the word broker.
+_AMQP_OPTIONS = (
+    "broker_heartbeat",
+    "broker_login_method",
+    "broker_native_delayed_delivery_queue_type",
+)
 
 
 class Reach(Kin):
@@ -131,7 +135,7 @@ class Reach(Kin):
             options.setdefault("ssl", {})
         if all("amqp" in url.partition("://")[0] for url in self.broker_urls()):
             for name in _AMQP_OPTIONS:
-                options.setdefault(name, conf[f"broker_{name}"])
+                options.setdefault(name.removeprefix("broker_"), conf[name])
         return options
 
     def connection(self, url: str | list[str] | None = None, **options: Any) -> Connection:

@@ -79,7 +79,7 @@ PREFIXES = (
     "s3_", "security_", "task_", "worker_",
 )  # fmt: skip
 
-LATER_AMQP = "the RabbitMQ broker is not there yet"
+BY_ITSELF = "the RabbitMQ broker does so by itself"
 STRAIGHT = "rpc results go straight to the reply queue, as in Celery"
 LATER_SECURITY = "signed messages are not there yet"
 NO_BACKEND = "there is no result backend of this kind"
@@ -138,7 +138,7 @@ TASK = (
     _("task_create_missing_queues", "bool", True,
       "Declare a queue that task_queues does not list when it is first named."),
     _("task_create_missing_queue_type", "str", "classic",
-      "Kind of the queues so declared.", choices=("classic", "quorum"), note=LATER_AMQP),
+      "Kind of the queues so declared.", choices=("classic", "quorum")),
     _("task_create_missing_queue_exchange_type", "str", None,
       "Exchange type of the queues so declared; unset, task_default_exchange_type."),
     _("task_dead_letter_queue", "str", "celery.dead",
@@ -150,7 +150,7 @@ TASK = (
       choices=(1, 2, "1", "2", "persistent", "transient")),
     _("task_default_queue", "str", "celery", "Queue of calls that name none and match no route."),
     _("task_default_queue_type", "str", "classic", "Kind of the default queue.",
-      choices=("classic", "quorum"), note=LATER_AMQP),
+      choices=("classic", "quorum")),
     _("task_default_exchange", "str", None, "Exchange of the default queue; unset, its name."),
     _("task_default_exchange_type", "str", "direct", "Type of exchanges that name none.",
       choices=("direct", "topic", "fanout", "headers")),
@@ -282,7 +282,7 @@ WORKER = (
     _("worker_timer", "class", None, "Class of the timer.", note=NO_PART),
     _("worker_timer_precision", "float", 1.0, "Longest sleep of the timer.", note=NO_PART),
     _("worker_detect_quorum_queues", "bool", True, "Look whether queues are quorum queues.",
-      note=LATER_AMQP),
+      note=BY_ITSELF),
     *(_(f"worker_{name}", kind, None, text) for name, kind, text in (
         ("logfile", "str", "Log file, as --logfile."),
         ("pidfile", "str", "File that holds the process id, as --pidfile."),
@@ -307,15 +307,15 @@ BROKER = (
     _("broker_connection_max_retries", "int|none", 100,
       "How often a connection is tried; 0 or None is forever.", minimum=0),
     _("broker_channel_error_retry", "bool", False, "Open a channel again after an error.",
-      note=LATER_AMQP),
+      note=BY_ITSELF),
     _("broker_failover_strategy", "callable", None,
       "Order in which several broker URLs are tried: round-robin, shuffle, a function."),
-    *_group(LATER_AMQP,
-      _("broker_heartbeat", "seconds|none", 120, "Seconds between AMQP heartbeats.", minimum=0),
-      _("broker_heartbeat_checkrate", "float", 3.0, "Checks per heartbeat interval.", minimum=0),
-      _("broker_login_method", "str", None, "How to log in: PLAIN, AMQPLAIN, EXTERNAL."),
-      _("broker_native_delayed_delivery_queue_type", "str", "quorum",
-        "Kind of the queues that delay.", choices=("quorum", "classic"))),
+    _("broker_heartbeat", "seconds|none", 120, "Seconds between AMQP heartbeats.", minimum=0),
+    _("broker_heartbeat_checkrate", "float", 3.0, "Checks per heartbeat interval.", minimum=0,
+      note=BY_ITSELF),
+    _("broker_login_method", "str", None, "How to log in: PLAIN, AMQPLAIN, EXTERNAL."),
+    _("broker_native_delayed_delivery_queue_type", "str", "quorum",
+      "Kind of the queues that delay.", choices=("quorum", "classic")),
     _("broker_pool_limit", "int|none", 10, "Most connections kept open by a client.", minimum=0),
     _("broker_pool_acquire_timeout", "seconds", None,
       "Seconds to wait for one of them; unset, forever.", minimum=0,
