@@ -108,7 +108,9 @@ class Routing:
             return
         now = time.monotonic()
         for queue in list(self._expiring.values()):
-            if now - self._refreshed[queue.name] > self._lifetime_ms(queue) / 3000:
+            # A declaration that was cut off is made again.
+            since = now - self._refreshed.get(queue.name, float("-inf"))
+            if since > self._lifetime_ms(queue) / 3000:
                 self.declare(line, queue)
         if now - self._swept > SWEEP_EVERY:
             self._swept = now
@@ -128,6 +130,7 @@ class Routing:
                 command(b"SREM", keys.permanent_binding(exchange), *members),
             ]
         self._expiring.pop(queue, None)
+        self._refreshed.pop(queue, None)
         line.ask_all(commands)
 
     def _bindings_of(self, line: Line, queue: str) -> dict[str, list[bytes]]:

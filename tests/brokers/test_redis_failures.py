@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from taskctl.core.brokers.redis import RedisBroker
 from taskctl.core.errors import BrokerConnectionError, BrokerError
 from taskctl.core.wire.message import mark_redelivered
-from taskctl.core.wire.queues import direct_queue
+from taskctl.core.wire.queues import Exchange, Queue, direct_queue
 
 from ..support.servers import RedisServer
 from ..support.waiting import eventually
@@ -355,3 +355,32 @@ def test_marks_are_understood_as_kombu_writes_them(open_redis: Open, client: red
     (loan,) = collect(broker, 1)
 
     assert (loan.deliveries, loan.redelivered) == (2, True)
+
+
+def test_a_declaration_that_was_cut_off_is_made_again() -> None:
+    server = RedisServer().start()
+    broker = RedisBroker(server.url)
+    private = Queue(name="x.reply", exchange=Exchange(name="reply"), routing_key="x", expires=10.0)
+    try:
+        broker.open()
+        server.stop()
+        with pytest.raises(BrokerConnectionError):
+            broker.declare(private)
+
+        server = RedisServer(port=server.port).start()
+        eventually(lambda: opens(broker))
+        assert broker.take("x.reply") == []
+
+        with redis.Redis(port=server.port) as client:
+            assert client.exists("_kombu.binding.reply")
+    finally:
+        broker.close()
+        server.stop()
+
+
+def opens(broker: RedisBroker) -> bool:
+    try:
+        broker.open()
+    except BrokerConnectionError:
+        return False
+    return True
