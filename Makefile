@@ -4,9 +4,13 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Tests wait more than they work: three at a time keep two cores busy.
-WORKERS ?= 3
+# Tests wait more than they work: four at a time keep two cores busy.
+WORKERS ?= 4
 TEST_STAMP := $(VENV)/.installed-test
+
+# Programs that tests start find byte code, as users have it; none is left beside the sources.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 
 .PHONY: help demo test soak lint types bench interop pictures servers install-extras uninstall-extras clean
 
