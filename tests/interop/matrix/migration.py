@@ -138,8 +138,9 @@ def run(station: Station, total: int) -> None:
     for key in again:
         print("\n".join(logged(station, producer, key)))
     assert not lost and not wrong
-    # A Celery node that stops may give back, on Redis, what it has just begun.
-    assert len(again) <= NODES, again
+    # A Celery node that stops on Redis now and then gives back what it has just run ("Restoring 1
+    # unacknowledged message(s)" in its log), and the rest of a chain runs again with it.
+    assert len(again) <= 3 * NODES, again
 
 
 def fleet_on(broker: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Station]:
