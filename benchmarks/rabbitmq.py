@@ -20,7 +20,9 @@ tasks, Celery {celery:,}), then `{{program}} worker -P prefork -c 2` starts. Rab
 a client what is unacknowledged, so the clock stops when the last task of the queue begins, which
 says so itself. Then, with no worker running, {calls:,} calls one by one and in groups of 500. Both
 wait for publisher confirms, which are always on in taskctl and `confirm_publish` in Celery; of a
-group, taskctl hands over all messages and then waits once.""".format(calls=CALLS, **TASKS)
+group, taskctl hands over all messages and then waits once. One by one, each call waits
+for the server's own confirm: a bare socket that writes frames made beforehand, and waits for each,
+sends some 2,000 a second on the machine of these figures.""".format(calls=CALLS, **TASKS)
 
 
 def drain(stand: Stand, contestant: Contestant, tasks: int) -> float:
