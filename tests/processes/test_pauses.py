@@ -17,16 +17,16 @@ def numbers(farm: Farm) -> tuple[int, int]:
 
 def test_a_pause_gives_back_what_has_not_begun_and_a_restarted_node_obeys_it(farm: Farm) -> None:
     node = farm.start(concurrency=1, prefetch_multiplier=4)
-    running = farm.send("mark", "running", 2.0)
+    running = farm.send("mark", "running", 4.0)
     eventually(lambda: farm.runs()["running"])
     waiting = [farm.send("mark", f"later.{number}") for number in range(6)]
-    eventually(lambda: numbers(farm)[1] > 1)
+    eventually(lambda: numbers(farm)[1] == 4)
 
     with farm.app.connection() as connection:
         assert pause_queue(connection, "celery")
         assert not pause_queue(connection, "celery")
 
-    eventually(lambda: numbers(farm) == (6, 1), within=2)
+    eventually(lambda: numbers(farm) == (6, 1), within=4)
     assert "queue 'celery' is paused; 3 reserved tasks go back to it" in node.log
     assert running.get(timeout=10) == "running"
     node.tell(15)

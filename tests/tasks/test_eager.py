@@ -179,7 +179,8 @@ def test_a_bare_retry_is_a_state_of_its_own(app: App) -> None:
 def test_the_built_in_tasks_are_registered_under_celerys_names(app: App) -> None:
     app.finalize()
 
-    assert {name for name in app.tasks if name.startswith("celery.")} == {
+    ours = {name for name in app.tasks if name.startswith("celery.")}
+    assert ours - {"celery.ping"} == {  # which contrib.testing shares, once it is imported
         "celery.accumulate",
         "celery.backend_cleanup",
         "celery.chain",
