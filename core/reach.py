@@ -13,10 +13,9 @@ import random
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .backends import Backend
-from .backends.rpc import RpcBackend
 from .clock import LamportClock, local_zone, maybe_seconds, zone
 from .config import Settings
 from .errors import BrokerError
@@ -35,6 +34,9 @@ from .tasks.task import Calling
 from .version import __version__
 from .ways import CELERY_BROKER, celerys
 from .wire.queues import Queue
+
+if TYPE_CHECKING:
+    from .backends.rpc import RpcBackend
 
 log = logging.getLogger("taskctl.app")
 
@@ -230,7 +232,7 @@ class Reach(Kin):
         """What calls need: the producer, and the settings that change what a call is."""
         conf, connection = self.conf, self.shared_connection()
         travels = str(conf.result_backend).partition(":")[0] == "rpc"
-        connection.prepare = cast(RpcBackend, self.backend).prepare if travels else None
+        connection.prepare = cast("RpcBackend", self.backend).prepare if travels else None
         producer = Producer(
             connection,
             self.router,

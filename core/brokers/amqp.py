@@ -96,11 +96,6 @@ class AmqpBroker(Broker):
             raise BrokerError("this broker was opened before the fork: open another one")
         return self._open
 
-    def _owner_needed(self, what: str) -> str:
-        if self.owner is None:
-            raise BrokerError(f"a broker without an owner may not {what}: give it one")
-        return self.owner
-
     # --- queues -----------------------------------------------------------------------------
 
     def declare(self, queue: Queue) -> None:

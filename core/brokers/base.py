@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from ..errors import BrokerError
 from ..wire.message import Publication
 from ..wire.queues import PrivateQueue, Queue
 
@@ -108,6 +109,12 @@ class Broker(ABC):
         self.url = url
         self.options: Mapping[str, Any] = options or {}
         self.owner = owner
+
+    def _owner_needed(self, what: str) -> str:
+        """Return the owner; refuse to do `what` without one."""
+        if self.owner is None:
+            raise BrokerError(f"a broker without an owner may not {what}: give it one")
+        return self.owner
 
     # --- the line ---------------------------------------------------------------------------
 

@@ -141,11 +141,6 @@ class RedisBroker(Broker):
             raise BrokerError("this broker was opened before the fork: open another one")
         return self._line
 
-    def _owner_needed(self, what: str) -> str:
-        if self.owner is None:
-            raise BrokerError(f"a broker without an owner may not {what}: give it one")
-        return self.owner
-
     # --- queues -----------------------------------------------------------------------------
 
     def declare(self, queue: Queue) -> None:
