@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import BackendError
+from ..redact import mask_url
 from ..wire.chord_part import Count, Part
 from ..wire.outcome import StoredMeta
 
@@ -65,6 +66,10 @@ class Backend(ABC):
         self.expires = expires
         self.failure_expires = failure_expires
         self.chord_expires = expires if chord_expires is None else chord_expires
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """Return its URL, without what is secret in it unless `include_password`."""
+        return self.url if include_password else mask_url(self.url)
 
     @property
     def joins_results(self) -> bool:

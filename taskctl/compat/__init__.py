@@ -75,6 +75,8 @@ def uninstall() -> None:
     for name, parent in _parents.items():
         logging.getLogger(name).parent = parent
     _parents.clear()
+    if (absences := sys.modules.get(f"{__name__}.absences")) is not None:
+        absences.detach()
 
 
 def modules() -> tuple[str, ...]:

@@ -116,6 +116,9 @@ class _Facade(Loader):
         name = module.__name__
         if name not in names.MODULES and not _is_package(name):
             raise refused(name)
+        if name == "celery":
+            # The classes are loaded here, where a program that uses them begins.
+            importlib.import_module(".absences", __package__).attach()
         held = holdings(name)
         module.__doc__ = f"What Celery's users import from {name}, made of taskctl's objects."
         space = module.__dict__

@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from ..support.products import Products
-from ..support.servers import RabbitServer, RedisServer
+from ..support.rabbit import RabbitControl
+from ..support.servers import RedisServer
 
 #: Databases 0 and 1 are the products'.
 _databases = itertools.cycle(range(2, 64))
@@ -46,12 +47,16 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
-def place(request: pytest.FixtureRequest, lone_url: str) -> Place:
+def place(request: pytest.FixtureRequest, lone_url: str) -> Iterator[Place]:
     """Each broker that workers of both kinds can be on, for one module's fleet."""
     if request.param == "redis":
-        return Place("redis", lone_url, lone_url)
-    server: RabbitServer = request.getfixturevalue("rabbitmq_server")
-    return Place("rabbitmq", server.url, lone_url)
+        yield Place("redis", lone_url, lone_url)
+        return
+    # Another fleet's nodes would be known here until they are forgotten.
+    control: RabbitControl = request.getfixturevalue("rabbitmq_control")
+    url = control.new_vhost()
+    yield Place("rabbitmq", url, lone_url)
+    control.drop_vhost(url)
 
 
 @pytest.fixture(scope="package")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from taskctl.compat.absences import UnsupportedMember
+from taskctl.core.app import App
 from taskctl.core.errors import BrokerError, UnsupportedFeature
 
 from ..support.as_celery import as_celery
@@ -133,3 +138,77 @@ def test_a_signal_that_would_retry_says_that_it_does_not(celery: Any) -> None:
 
     with pytest.raises(UnsupportedFeature, match="called once"):
         signals.task_prerun.connect(print, retry=True)
+
+
+#: Celery's objects by the expression that makes each of them, in both libraries.
+OBJECTS = {
+    "app": "app",
+    "Task": "app.tasks['add']",
+    "Signature": "app.tasks['add'].s()",
+    "group": "celery.group(app.tasks['add'].s())",
+    "chord": "celery.chord([app.tasks['add'].s()], app.tasks['add'].s())",
+    "AsyncResult": "app.AsyncResult('1')",
+    "GroupResult": "app.GroupResult('1')",
+    "app.control": "app.control",
+    "app.events": "app.events",
+    "app.amqp": "app.amqp",
+    "app.log": "app.log",
+    "app.tasks": "app.tasks",
+    "app.conf": "app.conf",
+    "app.backend": "app.backend",
+    "kombu.Queue": "kombu.Queue('q')",
+    "kombu.Exchange": "kombu.Exchange('x')",
+    "crontab": "celery.schedules.crontab()",
+}
+LISTING = f"""
+import json, celery, celery.schedules, celery.backends.base, kombu
+app = celery.Celery('shop', broker='memory://', backend=celery.backends.base.Backend)
+@app.task(name='add')
+def add(): pass
+objects = {{name: eval(text) for name, text in {OBJECTS!r}.items()}}
+print(json.dumps({{name: [m for m in dir(one) if m[0] != '_'] for name, one in objects.items()}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def members() -> dict[str, list[str]]:
+    """The public members of Celery's objects, as Celery says."""
+    done = subprocess.run(
+        [sys.executable, "-c", LISTING], capture_output=True, text=True, check=True
+    )
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_each_member_of_celerys_objects_is_there_or_is_refused_by_name(
+    app: Any, celery: Any, members: dict[str, list[str]], name: str
+) -> None:
+    importlib.import_module("celery.schedules")
+    ours = eval(
+        OBJECTS[name], {"app": app, "celery": celery, "kombu": importlib.import_module("kombu")}
+    )
+    silent = []
+    for member in (m for m in members[name] if not hasattr(type(ours), m)):
+        try:
+            getattr(ours, member)
+        except (UnsupportedMember, UnsupportedFeature) as exc:
+            assert member in str(exc) and "not in taskctl" in str(exc)
+        except AttributeError:
+            silent.append(member)
+
+    assert silent == []
+
+
+def test_a_refused_member_says_why_and_what_to_use_instead(app: Any) -> None:
+    task = app.tasks["add"]
+
+    with pytest.raises(UnsupportedMember, match=r"^Task\.Request is not in taskctl: .*; override"):
+        task.Request  # noqa: B018
+    assert not hasattr(task, "Strategy") and getattr(task, "request_stack", None) is None
+    with pytest.raises(AttributeError, match="'nothing'"):
+        task.nothing  # noqa: B018
+
+
+def test_own_projects_have_plain_errors() -> None:
+    assert not hasattr(App, "__getattr__")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import kombu
+
 from ...support.waiting import eventually
 from . import project
 
@@ -72,6 +74,11 @@ class Api:
         """Let go of whatever a case still holds."""
         while self._gates:
             self._gates.pop().touch()
+
+    def waiting(self, queue: str) -> int:
+        """Return how many messages wait in a queue of RabbitMQ."""
+        with kombu.Connection(self.app.conf.broker_url) as connection:
+            return connection.default_channel.queue_declare(queue, passive=True).message_count
 
     def until(self, condition: Callable[[], Any], within: float = 20.0) -> None:
         eventually(condition, within=within)
