@@ -9,8 +9,16 @@ import os
 import re
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
+
+#: Unix time, and seconds that only run, of all that waits for a time: ETAs, countdowns, expires,
+#: schedules, what memory brokers and backends keep.  Call them as `clock.now()` and never import
+#: the names: while a test has a virtual clock, others stand here (taskctl/testing/timepiece.py).
+#: Waits that somebody sits through, leases and run times are real: `time.monotonic()`.
+now: Callable[[], float] = time.time
+monotonic: Callable[[], float] = time.monotonic
 
 #: A calendar date and what follows it, in forms `datetime.fromisoformat` of 3.11 refuses:
 #: the day of the year (2026-032), and a year or a month alone (2026, 2026-02).
@@ -53,7 +61,7 @@ class LamportClock:
 
 def utcnow() -> datetime:
     """Return the current time, aware, in UTC."""
-    return datetime.now(UTC)
+    return datetime.fromtimestamp(now(), UTC)
 
 
 def local_zone() -> tzinfo:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from types import ModuleType
 from typing import Any
 
 from . import signals
+from .clock import utcnow
 from .errors import ImproperlyConfigured
 from .loader import import_modules, import_object
 
@@ -33,7 +34,8 @@ class BaseLoader:
 
     def now(self, utc: bool = True) -> datetime:
         """Return the time, in UTC or without a zone in local time."""
-        return datetime.now(UTC) if utc else datetime.now()
+        time = utcnow()
+        return time if utc else time.astimezone().replace(tzinfo=None)
 
     def read_configuration(self) -> Mapping[str, Any] | None:
         """Return settings for an app that was given no configuration object."""

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, cast
 
 from .backends import Backend
-from .clock import LamportClock, local_zone, maybe_seconds, zone
+from .clock import LamportClock, local_zone, maybe_seconds, utcnow, zone
 from .config import Settings
 from .errors import BrokerError
 from .kin import Kin
@@ -101,7 +101,7 @@ class Reach(Kin):
 
     def now(self) -> datetime:
         """Return the current time in the app's zone."""
-        return datetime.now(self.timezone)
+        return utcnow().astimezone(self.timezone)
 
     # --- broker ---------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from .. import clock
 from ..errors import BrokerError
 from ..wire.message import Publication
 from ..wire.queues import PrivateQueue, Queue, topic_matches
@@ -26,6 +27,14 @@ _BROADCASTS_KEPT = 20_000
 
 
 _stores: dict[str, Store] = {}
+
+
+def use_store(url: str, store: Store | None) -> None:
+    """Let this store stand behind a URL from now on; None: a new one, when it is next opened."""
+    if store is None:
+        _stores.pop(url, None)
+    else:
+        _stores[url] = store
 
 
 class MemoryBroker(Broker):
@@ -78,7 +87,7 @@ class MemoryBroker(Broker):
     def poll_interval(self) -> float:
         with self._locked() as store:
             soonest = min((m.due for m in store.held.values() if m.due is not None), default=None)
-        return 1.0 if soonest is None else min(1.0, max(0.01, soonest - time.time()))
+        return 1.0 if soonest is None else min(1.0, max(0.01, soonest - clock.now()))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[Store]:
@@ -98,16 +107,16 @@ class MemoryBroker(Broker):
     # --- queues -----------------------------------------------------------------------------
 
     def declare(self, queue: Queue) -> None:
-        exchange = queue.exchange
+        refuse_exchanges(queue)
         with self._locked() as store:
             store.waiting.setdefault(queue.name, [])
             if queue.expires is not None:
                 store.private.add(queue.name)
                 self.bell.answer_to(QUEUES)
-            if exchange.name:
-                store.exchanges[exchange.name] = exchange.type
-                bound = store.bindings.setdefault(exchange.name, {})
-                bound[queue.name, queue.routing_key] = None
+            for one in queue.ways_in():
+                store.exchanges[one.exchange.name] = one.exchange.type
+                bound = store.bindings.setdefault(one.exchange.name, {})
+                bound[queue.name, one.routing_key] = None
 
     def delete(self, queue: str) -> int:
         with self._locked() as store:
@@ -129,7 +138,7 @@ class MemoryBroker(Broker):
             return True
 
     def queues(self) -> list[QueueStat]:
-        now = time.time()
+        now = clock.now()
         with self._locked() as store:
             lent = collections.Counter(m.queue for m in store.lent.values())
             held = collections.Counter(m.queue for m in store.held.values())

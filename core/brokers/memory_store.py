@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from .. import clock
 from ..wire.message import Publication
 from ..wire.queues import binding_takes
 from .base import Heard
@@ -78,7 +79,7 @@ class Store:
     brokers: list[Line] = field(default_factory=list)
 
     def insert(self, publications: Iterable[Publication]) -> None:
-        now = time.time()
+        now = clock.now()
         for sent in publications:
             if sent.queue_expires is not None:
                 self.private.add(sent.routing_key)
@@ -115,7 +116,7 @@ class Store:
 
     def promote(self) -> None:
         """Let what is due wait at the head of its queue."""
-        now = time.time()
+        now = clock.now()
         for message in [m for m in self.held.values() if m.due is not None and m.due <= now]:
             assert message.due is not None
             del self.held[message.number]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from collections.abc import Callable
 from datetime import tzinfo
 from typing import Any
 
+from .. import clock
 from ..clock import to_unix
 from ..errors import (
     BackendError,
@@ -149,7 +149,7 @@ class Admission:
     def still_wanted(self, request: Request) -> bool:
         """Return whether a request may start now; if it was revoked or expired it is settled."""
         expires = request.headers.expires
-        if expires and to_unix(expires, self.policy.zone) <= time.time():
+        if expires and to_unix(expires, self.policy.zone) <= clock.now():
             self.settlement.revoked(request, "expired", expired=True)
             return False
         if self._is_revoked(request):
@@ -165,7 +165,7 @@ class Admission:
 
         Raises ValueError for a time that cannot be read.
         """
-        headers, now = request.headers, time.time()
+        headers, now = request.headers, clock.now()
         expired = bool(headers.expires) and to_unix(headers.expires or "", self.policy.zone) <= now
         if not headers.eta:
             return expired, None
@@ -174,7 +174,7 @@ class Admission:
 
     def _received(self, request: Request, due: float | None) -> None:
         if due is None and (seconds := self.aside(request)) is not None:
-            self.consumer.broker.park(request.delivery.tag, time.time() + seconds, request.id)
+            self.consumer.broker.park(request.delivery.tag, clock.now() + seconds, request.id)
             return
         if due is not None:
             # Announced when it comes back: a message is received once, wherever its ETA is kept.
