@@ -18,22 +18,22 @@ from uuid import NAMESPACE_OID, uuid3, uuid4
 
 from .. import signals
 from ..clock import LamportClock
-from ..errors import BrokerError, PublishTimeout
+from ..errors import BrokerError, EncodeError, PublishTimeout
 from ..wire import codecs
 from ..wire.message import Publication, encode_envelope
 from ..wire.saferepr import MAX_LENGTH, PLAIN, saferepr
 from .connection import NO_RETRY, Connection, RetryPolicy
 from .drafts import BATCH, Draft, Gathering, gather, gathered
 from .events import EventDispatcher
+from .options import check_limits, check_priority, properties_among, signatures
 from .routes import Router
 from .timing import NO_TIMES, Times, times
+from .unsendable import located
 
 __all__ = ["BATCH", "Draft", "Gathering", "Producer", "gather", "node_name", "reply_queue"]
 
 log = logging.getLogger("taskctl.producer")
 
-#: Options that are for the caller's side, or mean nothing to a broker of ours.
-_NOT_SENT = frozenset("add_to_parent declare timeout confirm_timeout mandatory immediate".split())
 _DELIVERY_MODES = {"persistent": 2, "transient": 1, "1": 1, "2": 2}
 
 #: Part of every reply queue's name, in place of the network address.
@@ -104,7 +104,10 @@ class Producer:
         draft = self.draft(name, args, kwargs, options, task)
         if signals.before_task_publish.receivers:
             self._tell_before(draft)
-        publication = self.seal(draft)
+        try:
+            publication = self.seal(draft)
+        except EncodeError as exc:
+            raise located(exc, draft, task) from exc
         gathering = gathered.get()
         if gathering is not None:
             gathering.add(publication, draft, self)
@@ -177,9 +180,10 @@ class Producer:
         custom = take("headers", None)
         if custom:
             headers.update(custom)
+        link, link_error = take("link", None), take("link_error", None)
         embed = {
-            "callbacks": _as_list(take("link", None)),
-            "errbacks": _as_list(take("link_error", None)),
+            "callbacks": signatures(link, "link") if link else None,
+            "errbacks": signatures(link_error, "link_error") if link_error else None,
             "chain": take("chain", None),
             "chord": take("chord", None),
         }
@@ -190,12 +194,14 @@ class Producer:
         serializer = take("serializer", None) or self.serializer
         compression = take("compression", None) or self.compression
         priority = take("priority", None)
+        if priority is not None:
+            check_priority(priority)
         mode = take("delivery_mode", None)
         if mode is None and queue is not None:
             mode = queue.exchange.delivery_mode
         retry, policy = take("retry", None), take("retry_policy", None)
-        if options:  # what is left is the user's own, and travels as properties
-            properties.update((k, v) for k, v in options.items() if k not in _NOT_SENT)
+        if options:
+            properties.update(properties_among(options, name))
         return Draft(
             name,
             exchange,
@@ -221,8 +227,8 @@ class Producer:
         take = options.pop
         task_id = take("task_id", None) or str(uuid4())
         hard, soft = take("time_limit", None), take("soft_time_limit", None)
-        if soft is not None and hard is not None and soft > hard:
-            raise ValueError(f"soft_time_limit ({soft:g} s) is beyond time_limit ({hard:g} s)")
+        if hard is not None or soft is not None:
+            check_limits(hard, soft)
         stamped = take("stamped_headers", None)
         return {
             "lang": "py",
@@ -409,12 +415,6 @@ def _text(arguments: Any, levels: int) -> str:
     if type(arguments) is tuple and len(arguments) < 9 and PLAIN.issuperset(map(type, arguments)):
         return repr(arguments)
     return saferepr(arguments, MAX_LENGTH, levels)
-
-
-def _as_list(signatures: Any) -> list[Any] | None:
-    if not signatures:
-        return None
-    return list(signatures) if isinstance(signatures, list | tuple) else [signatures]
 
 
 def _delivery_mode(mode: int | str) -> int:

@@ -13,7 +13,9 @@ from uuid import uuid4
 
 from .. import current, signals
 from ..backends.disabled import DisabledBackend
-from ..errors import Retry
+from ..errors import EncodeError, Retry
+from ..messaging.options import check_options
+from ..messaging.unsendable import located_in
 from ..wire import codecs
 from ..wire.outcome import FAILED, IGNORED, REJECTED, RETRIED, SUCCEEDED
 from ..wire.states import FAILURE, SUCCESS
@@ -77,6 +79,7 @@ def apply_eagerly(
     app = task.app
     args, kwargs = list(args or ()), dict(kwargs or {})
     if through_serializer:
+        check_options(options, task.name)
         args, kwargs = _there_and_back(task, args, kwargs, options)
     throw = options.pop("throw", None)
     throw = app.conf.task_eager_propagates if throw is None else throw
@@ -131,7 +134,10 @@ def _there_and_back(
 ) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments as a worker would get them."""
     serializer = options.get("serializer") or task.serializer or task.app.conf.task_serializer
-    content_type, encoding, data = codecs.encode([args, kwargs], serializer)
+    try:
+        content_type, encoding, data = codecs.encode([args, kwargs], serializer)
+    except EncodeError as exc:
+        raise located_in(exc, task.name, args, kwargs, serializer, task) from exc
     decoded_args, decoded_kwargs = codecs.decode(data, content_type, encoding)
     return list(decoded_args), decoded_kwargs
 
