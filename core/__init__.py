@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .tasks.signature import Signature
     from .tasks.task import Task
     from .wire import serialization, states
-    from .wire.queues import Exchange, Queue
+    from .wire.queues import Binding, Broadcast, Exchange, Queue
 
 #: Public name -> where it lives; a module if there is no attribute of that name.
 _PUBLIC = {
@@ -51,6 +51,8 @@ _PUBLIC = {
     "AsyncResult": ".tasks.asyncresult",
     "Celery": ".app",
     "EagerResult": ".tasks.eagerresult",
+    "Binding": ".wire.queues",
+    "Broadcast": ".wire.queues",
     "Exchange": ".wire.queues",
     "GroupResult": ".tasks.result",
     "Queue": ".wire.queues",
@@ -83,6 +85,8 @@ _MODULES = {
 __all__ = [
     "App",
     "AsyncResult",
+    "Binding",
+    "Broadcast",
     "Celery",
     "EagerResult",
     "Exchange",

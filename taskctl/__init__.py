@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .core import (
         App,
         AsyncResult,
+        Binding,
+        Broadcast,
         Celery,
         EagerResult,
         Exchange,
@@ -49,6 +51,8 @@ _MODULES = ("bootsteps", "exceptions", "schedules", "serialization", "signals")
 __all__ = [
     "App",
     "AsyncResult",
+    "Binding",
+    "Broadcast",
     "Celery",
     "EagerResult",
     "Exchange",

@@ -43,9 +43,9 @@ class Topology:
         except ChannelRefused as exc:
             doing = f"declaring queue {queue.name!r}"
             raise explain(self.line.address.shown, exc.said, doing) from exc
-        if queue.exchange.name:
-            self.types[queue.exchange.name] = queue.exchange.type
-            self._there.add(queue.exchange.name)
+        for one in queue.ways_in():
+            self.types[one.exchange.name] = one.exchange.type
+            self._there.add(one.exchange.name)
         self.declared[queue.name] = queue
 
     def declare_exchange(self, exchange: Exchange) -> None:
@@ -133,10 +133,9 @@ class Topology:
 
 def declaration(queue: Queue, nowait: bool = False) -> list[Any]:
     """Return the methods that make a queue, its exchange and its binding exist."""
-    methods = []
-    exchange = queue.exchange
-    if exchange.name and not exchange.no_declare:
-        methods.append(exchange_method(exchange, nowait))
+    ways_in = queue.ways_in()
+    exchanges = {one.exchange.name: one.exchange for one in ways_in}
+    methods = [exchange_method(one, nowait) for one in exchanges.values() if not one.no_declare]
     methods.append(
         spec.Queue.Declare(
             queue=queue.name,
@@ -147,16 +146,16 @@ def declaration(queue: Queue, nowait: bool = False) -> list[Any]:
             arguments=arguments(queue),
         )
     )
-    if exchange.name:
-        methods.append(
-            spec.Queue.Bind(
-                queue=queue.name,
-                exchange=exchange.name,
-                routing_key=queue.routing_key,
-                nowait=nowait,
-                arguments=queue.binding_arguments or {},
-            )
+    methods += [
+        spec.Queue.Bind(
+            queue=queue.name,
+            exchange=one.exchange.name,
+            routing_key=one.routing_key,
+            nowait=nowait,
+            arguments=one.arguments or {},
         )
+        for one in ways_in
+    ]
     return methods
 
 

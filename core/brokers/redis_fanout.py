@@ -27,9 +27,10 @@ class BroadcastQueues:
 
     def add(self, bell: Bell, queue: Queue) -> None:
         """Hear what the queue's exchange carries from now on; any other queue is left alone."""
-        if queue.exchange.type == "fanout" and queue.exchange.name:
-            self._by_exchange[queue.exchange.name] = queue.name
-            bell.listen(queue.exchange.name, "#", self._heard)
+        for one in queue.ways_in():
+            if one.exchange.type == "fanout":
+                self._by_exchange[one.exchange.name] = queue.name
+                bell.listen(one.exchange.name, "#", self._heard)
 
     def remove(self, bell: Bell, queue: str) -> None:
         """Hear for this queue no more."""

@@ -14,6 +14,7 @@ from ..errors import BrokerError
 from ..wire.message import Publication
 from ..wire.queues import Queue
 from . import redis_scripts as scripts
+from .exchange_types import refuse_exchanges
 from .redis_keys import (
     BINDING,
     BINDING_EXPIRES_FACTOR,
@@ -48,31 +49,38 @@ class Routing:
         A broadcast queue (kombu's Broadcast) belongs to the process that consumes it, so others,
         who only send, leave no trace.
         """
-        exchange, keys = queue.exchange, self._keys
-        if exchange.name:
-            self._types[exchange.name] = exchange.type
+        refuse_exchanges(queue)
+        keys = self._keys
+        for one in queue.ways_in():
+            self._types[one.exchange.name] = one.exchange.type
         if is_broadcast(queue) and queue.name not in self._expiring:
             return
         commands = []
-        member = keys.member(exchange.type, queue.routing_key, queue.name)
         if queue.expires is None and not is_broadcast(queue):
             self._expiring.pop(queue.name, None)
             commands.append(command(b"SADD", keys.queues, queue.name))
-            if exchange.name:
+            for name, member in self._members(queue):
                 commands += [
-                    command(b"SADD", keys.binding(exchange.name), member),
-                    command(b"SADD", keys.permanent_binding(exchange.name), member),
+                    command(b"SADD", keys.binding(name), member),
+                    command(b"SADD", keys.permanent_binding(name), member),
                 ]
             line.transact(commands)
             return
         self._expiring[queue.name] = queue
-        if exchange.name:
+        for name, member in self._members(queue):
             line.run(
                 scripts.BIND_FOR_A_WHILE,
-                [keys.binding(exchange.name), keys.binding_deadlines],
-                [member, exchange.name, self._lifetime_ms(queue)],
+                [keys.binding(name), keys.binding_deadlines],
+                [member, name, self._lifetime_ms(queue)],
             )
         self._refreshed[queue.name] = time.monotonic()
+
+    def _members(self, queue: Queue) -> list[tuple[str, bytes]]:
+        """Return (exchange, member of its set of bindings) for each binding of a queue."""
+        return [
+            (one.exchange.name, self._keys.member(one.exchange.type, one.routing_key, queue.name))
+            for one in queue.ways_in()
+        ]
 
     def declare_consumed(self, line: Line, queue: Queue) -> None:
         """Declare a queue that this process takes from."""
@@ -137,9 +145,10 @@ class Routing:
         """Return exchange -> bindings of one queue; a private one has but the one we made."""
         private = self._expiring.get(queue)
         if private is not None:
-            exchange = private.exchange
-            member = self._keys.member(exchange.type, private.routing_key, queue)
-            return {exchange.name: [member]} if exchange.name else {}
+            made: dict[str, list[bytes]] = {}
+            for name, member in self._members(private):
+                made.setdefault(name, []).append(member)
+            return made
         found = {}
         for name, members in self.bindings(line).items():
             mine = [m for m in members if _queue_in(m, self._keys.options.sep) == queue]

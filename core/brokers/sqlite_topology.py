@@ -9,13 +9,10 @@ import time
 from collections.abc import Sequence
 from sqlite3 import Connection
 
-from ..errors import BrokerError
 from ..wire.message import Publication
 from ..wire.queues import Queue, binding_takes
 from .base import Binding
-
-#: Of the kinds AMQP knows, those a broker without headers of its own can serve.
-_EXCHANGE_TYPES = ("direct", "topic", "fanout")
+from .exchange_types import refuse_exchanges
 
 #: Seconds an auto-delete queue outlives its last consumer, who would come back within a lease.
 _AUTO_DELETE_AFTER = 60.0
@@ -70,31 +67,26 @@ class Topology:
         found = row.fetchone()
         if found is None or tuple(found[1:]) != (lifetime(queue), queue.message_ttl):
             return False
-        if not queue.exchange.name:
-            return True
-        wanted = (queue.exchange.type, queue.routing_key, found[0])
-        return wanted in self._bindings_of(db, queue.exchange.name)
+        return all(
+            (one.exchange.type, one.routing_key, found[0])
+            in self._bindings_of(db, one.exchange.name)
+            for one in queue.ways_in()
+        )
 
     def declare(self, db: Connection, queue: Queue) -> None:
         """Make queue, exchange and binding; where declarations differ, the last one holds."""
-        exchange = queue.exchange
-        if exchange.type not in _EXCHANGE_TYPES:
-            raise BrokerError(
-                f"exchange {exchange.name!r} of queue {queue.name!r} is of type {exchange.type!r},"
-                f" which this broker has not: choose {', '.join(_EXCHANGE_TYPES)}"
-            )
+        refuse_exchanges(queue)
         number = self.make(db, queue.name)
         db.execute(
             "UPDATE queue SET expires = ?, ttl = ?, used = ? WHERE id = ?",
             (lifetime(queue), queue.message_ttl, time.monotonic(), number),
         )
-        if exchange.name:
-            db.execute(
-                "INSERT OR REPLACE INTO exchange VALUES (?, ?)", (exchange.name, exchange.type)
-            )
+        for one in queue.ways_in():
+            name = one.exchange.name
+            db.execute("INSERT OR REPLACE INTO exchange VALUES (?, ?)", (name, one.exchange.type))
             db.execute(
                 "INSERT OR IGNORE INTO binding (exchange, queue, key) VALUES (?, ?, ?)",
-                (exchange.name, number, queue.routing_key),
+                (name, number, one.routing_key),
             )
         self._changed(db)
 

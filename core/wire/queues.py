@@ -5,33 +5,86 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
+#: Sets a field of a record that is being made.
+_set = msgspec.structs.force_setattr
 
-class Exchange(msgspec.Struct, frozen=True, kw_only=True):
-    """Where messages are published; `type` is direct, topic, fanout or headers."""
 
+def _exchange(given: Any) -> Any:
+    """Return the exchange that a name, or None, stands for."""
+    if given is None or isinstance(given, str):
+        return Exchange(given or "")
+    raise TypeError(f"an Exchange or its name is expected, got {given!r}")
+
+
+class _ExchangeName(msgspec.Struct, frozen=True):
     name: str = ""
     type: str = "direct"
+
+
+#: kombu's words for the delivery modes.
+DELIVERY_MODES = {"transient": 1, "persistent": 2}
+
+
+class Exchange(_ExchangeName, frozen=True, kw_only=True):
+    """Where messages are published: `Exchange("media", type="topic")`.
+
+    `type` is direct, topic, fanout or headers (RabbitMQ alone); `delivery_mode` 2 or "persistent",
+    1 or "transient", None for what `task_default_delivery_mode` says.
+    """
+
     durable: bool = True
     auto_delete: bool = False
     delivery_mode: int | None = None
     arguments: dict[str, Any] | None = None
     no_declare: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str | None) or not isinstance(self.type, str | None):
+            raise TypeError(f"an Exchange has a name and a type, got {self.name!r}, {self.type!r}")
+        if not self.name:
+            _set(self, "name", "")
+        if not self.type:
+            _set(self, "type", "direct")
+        if isinstance(self.delivery_mode, str):
+            mode = DELIVERY_MODES.get(self.delivery_mode)
+            if mode is None:
+                choices = ", ".join(DELIVERY_MODES)
+                raise ValueError(f"unknown delivery_mode {self.delivery_mode!r}: choose {choices}")
+            _set(self, "delivery_mode", mode)
 
-class Queue(msgspec.Struct, frozen=True, kw_only=True):
-    """A place messages wait in, bound to an exchange by a routing key.
 
+class Binding(msgspec.Struct, frozen=True):
+    """One more way into a queue: messages of `exchange` whose key `routing_key` takes."""
+
+    exchange: Exchange = Exchange()
+    routing_key: str = ""
+    arguments: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.exchange, Exchange):
+            _set(self, "exchange", _exchange(self.exchange))
+
+
+class _QueuePlace(msgspec.Struct, frozen=True):
+    name: str
+    exchange: Exchange = Exchange()
+    routing_key: str = ""
+
+
+class Queue(_QueuePlace, frozen=True, kw_only=True):
+    """A place messages wait in: `Queue("video", Exchange("media", type="topic"), "media.#")`.
+
+    It is bound to `exchange` (an Exchange, or the name of a direct one) by `routing_key`, and to
+    more by `bindings`; a list of bindings in place of the exchange leaves that to the defaults.
     `expires` (seconds, float): an unused queue goes away after that long; None keeps it.
     `message_ttl` (seconds, float) and `max_priority` become AMQP arguments; other brokers
     use what they can.
     """
 
-    name: str
-    exchange: Exchange = Exchange()
-    routing_key: str = ""
     durable: bool = True
     exclusive: bool = False
     auto_delete: bool = False
@@ -45,6 +98,33 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     queue_arguments: dict[str, Any] | None = None
     binding_arguments: dict[str, Any] | None = None
     consumer_arguments: dict[str, Any] | None = None
+    bindings: tuple[Binding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"a Queue has a name, got {self.name!r}")
+        if isinstance(self.exchange, list | tuple | set | frozenset):
+            _set(self, "bindings", (*self.bindings, *self.exchange))
+            _set(self, "exchange", Exchange())
+        elif not isinstance(self.exchange, Exchange):
+            _set(self, "exchange", _exchange(self.exchange))
+        if not isinstance(self.bindings, tuple):
+            _set(self, "bindings", tuple(self.bindings or ()))
+        if self.routing_key is None:
+            _set(self, "routing_key", "")
+
+    def ways_in(self) -> list[Binding]:
+        """Return every binding of the queue, that of its own exchange first."""
+        own = Binding(self.exchange, self.routing_key, self.binding_arguments)
+        return [own, *self.bindings] if self.exchange.name else list(self.bindings)
+
+    @property
+    def top_priority(self) -> int | None:
+        """The highest priority the queue was declared with; None if it has no priorities."""
+        if self.max_priority is not None:
+            return self.max_priority
+        found = (self.queue_arguments or {}).get("x-max-priority")
+        return found if isinstance(found, int) else None
 
     def describe(self) -> dict[str, Any]:
         """Return the fields of an `active_queues` reply, in Celery's shape."""
@@ -70,7 +150,14 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
             "auto_delete": self.auto_delete,
             "no_ack": self.no_ack,
             "alias": self.alias,
-            "bindings": [],
+            "bindings": [
+                {
+                    "exchange": one.exchange.name,
+                    "routing_key": one.routing_key,
+                    "arguments": one.arguments,
+                }
+                for one in self.bindings
+            ],
             "no_declare": None,
             "expires": self.expires,
             "message_ttl": self.message_ttl,
@@ -78,6 +165,26 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
             "max_length_bytes": self.max_length_bytes,
             "max_priority": self.max_priority,
         }
+
+
+def Broadcast(
+    name: str | None = None,
+    queue: str | None = None,
+    unique: bool = False,
+    auto_delete: bool = True,
+    exchange: Exchange | None = None,
+    alias: str | None = None,
+    **options: Any,
+) -> Queue:
+    """Return a queue of this process's own on the fanout exchange `name`.
+
+    Each worker that takes from it gets every message sent to `name`, from when it is there; who
+    comes later gets none of before.  With `queue`, the queue is called so, and workers that say
+    the same name share it; `unique` adds an id to that.
+    """
+    own = f"{queue or 'bcast'}.{uuid4()}" if unique or not queue else queue
+    where = exchange if exchange is not None else Exchange(name or "", type="fanout")
+    return Queue(own, where, auto_delete=auto_delete, alias=alias or name, **options)
 
 
 class PrivateQueue(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskctl.core.brokers.base import Broker
-from taskctl.core.wire.queues import Exchange, Queue, direct_queue
+from taskctl.core.wire.queues import Binding, Exchange, Queue, direct_queue
 
 from ..support.waiting import eventually
 from .cases import Cases, MakeBroker, collect, stat, tags, texts
@@ -136,6 +136,34 @@ class QueueCases(Cases):
             "sport": ["sport.ball"],
             "deep": ["sport.ball", "sport.ball.foot"],
         }
+
+    def test_a_queue_takes_by_each_of_its_bindings_and_each_message_once(
+        self, broker: Broker
+    ) -> None:
+        news, sport = Exchange("news", "topic"), Exchange("sport", "direct")
+        queue = Queue(
+            "paper",
+            news,
+            "local.#",
+            bindings=[Binding(news, "#.urgent"), Binding(sport, "final")],
+        )
+        broker.declare(queue)
+        broker.declare(queue)
+
+        for exchange, key in (
+            ("news", "local.fire"),
+            ("news", "world.urgent"),
+            ("news", "local.fire.urgent"),
+            ("news", "world.fire"),
+            ("sport", "final"),
+            ("sport", "match"),
+        ):
+            broker.publish([publication(f"{exchange} {key}", exchange=exchange, routing_key=key)])
+
+        assert broker.size("paper") == 4
+        assert broker.delete("paper") == 4
+        broker.publish([publication("late", exchange="sport", routing_key="final")])
+        assert broker.size("paper") == 0
 
     def test_a_fanout_exchange_reaches_every_bound_queue_once(self, broker: Broker) -> None:
         everyone = Exchange(name="everyone", type="fanout")
