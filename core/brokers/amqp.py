@@ -18,6 +18,8 @@ from ..errors import BrokerConnectionError, BrokerError
 from ..wire.message import Publication
 from ..wire.queues import PrivateQueue, Queue
 from . import amqp_looking as looking
+from . import amqp_revoked as revocations
+from .amqp_leading import AmqpLeadership
 from .amqp_loans import Loan
 from .amqp_losses import Losses
 from .amqp_notes import PAUSES
@@ -25,6 +27,7 @@ from .amqp_options import read_options, read_url
 from .amqp_past import Past
 from .amqp_session import Session, is_private
 from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
+from .leading import Leadership
 
 #: How often to look when nothing can be read (seconds), and when something is left to be sent.
 IDLE_POLL, BUSY_POLL = 1.0, 0.01
@@ -290,6 +293,14 @@ class AmqpBroker(Broker):
         intake.drop_held([tag for tag, _ in found])
         return [loan.envelope for _, loan in found]
 
+    # --- revocations --------------------------------------------------------------------------
+
+    def note_revoked(self, marks: Iterable[str], seconds: float) -> None:
+        revocations.note(self._ready().notes, list(marks), seconds)
+
+    def revoked_marks(self) -> dict[str, float]:
+        return revocations.marks(self._ready().notes)
+
     def take(self, queue: str, limit: int = 100) -> list[bytes]:
         session = self._ready()
         session.pump()
@@ -353,6 +364,20 @@ class AmqpBroker(Broker):
         names, count = looking.take_over(session)
         self._next_reclaim = now + max(RECLAIM_EVERY, count * 2 * RECLAIM_EVERY)
         return names
+
+    # --- leading ------------------------------------------------------------------------------
+
+    def leadership(self, name: str, candidate: str) -> Leadership:
+        session = self._ready()
+        return AmqpLeadership(
+            name,
+            candidate,
+            address=session.address,
+            options=session.settings,
+            timeout=session.timeout,
+            pack=session.pack,
+            send_again=session.publish,
+        )
 
 
 def _text(value: Any) -> str:

@@ -183,7 +183,7 @@ class Session:
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """Hand messages over, and return once RabbitMQ has them; see `Broker.publish`."""
-        parcels = [parcel for one in publications if (parcel := self._parcel(one)) is not None]
+        parcels = [parcel for one in publications if (parcel := self.pack(one)) is not None]
         if not parcels:
             return
         back = self.hand_over(parcels)
@@ -203,7 +203,7 @@ class Session:
             self.topology.forget_exchanges()  # one of them may be gone
             raise
 
-    def _parcel(self, one: Publication) -> Parcel | None:
+    def pack(self, one: Publication) -> Parcel | None:
         """Return the message on its way; None if its exchange does not exist."""
         exchange, key = one.exchange, one.routing_key
         if exchange and not self._knows(exchange):

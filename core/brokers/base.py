@@ -20,6 +20,10 @@ import msgspec
 from ..errors import BrokerError
 from ..wire.message import Publication
 from ..wire.queues import PrivateQueue, Queue
+from .leading import Leadership
+
+#: Most marks of revocations that are kept; those that end soonest go, as in a node's memory.
+MOST_MARKS = 50_000
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,6 +286,28 @@ class Broker(ABC):
     def take(self, queue: str, limit: int = 100) -> list[bytes]:
         """Pop up to `limit` envelopes of a private queue (replies), with no loan; never wait."""
 
+    def cancel_waiting(self, task_ids: Iterable[str]) -> list[bytes]:
+        """Drop messages of these tasks that wait in queues; return the envelopes dropped.
+
+        As far as the broker can find them soon: not in a long queue, and not where looking leaves
+        traces.  What is not found stays, and is refused by whoever receives it.
+        """
+        return []
+
+    # --- revocations --------------------------------------------------------------------------
+
+    @abstractmethod
+    def note_revoked(self, marks: Iterable[str], seconds: float) -> None:
+        """Keep these marks for `seconds`; the note outlives every client and worker.
+
+        A mark is any text (see `messaging.revocations`).  One that is kept already is kept for
+        the longer of the two times.
+        """
+
+    @abstractmethod
+    def revoked_marks(self) -> dict[str, float]:
+        """Return the marks that are kept, and for how many seconds more."""
+
     # --- broadcasts ---------------------------------------------------------------------------
 
     @abstractmethod
@@ -340,3 +366,10 @@ class Broker(ABC):
         its fault, later ones count only when known.  Many peers may call this at once; each
         loan is given back once.
         """
+
+    # --- leading ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def leadership(self, name: str, candidate: str) -> Leadership:
+        """Return a candidate's part in the leadership `name`, for as long as this line is open;
+        it needs no owner.  See `leading.Leadership`."""

@@ -20,6 +20,9 @@ from ..wire.message import Publication
 from ..wire.queues import PrivateQueue, Queue, topic_matches
 from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
 from .bell import BROADCASTS, QUEUES, Bell
+from .exchange_types import refuse_exchanges
+from .leading import Leadership
+from .memory_leading import MemoryLeadership
 from .memory_store import Message, Node, Store
 
 #: Broadcasts kept for a listener that does not listen; the oldest go first.
@@ -311,6 +314,32 @@ class MemoryBroker(Broker):
                 del store.held[message.number]
             return [message.envelope for message in dropped]
 
+    def cancel_waiting(self, task_ids: Iterable[str]) -> list[bytes]:
+        wanted = set(task_ids)
+        with self._locked() as store:
+            found = [
+                (queue, message.envelope)
+                for queue, waiting in store.waiting.items()
+                for _, message in waiting
+                if message.task_id in wanted
+            ]
+            return [envelope for queue, envelope in found if store.remove(queue, envelope)]
+
+    # --- revocations --------------------------------------------------------------------------
+
+    def note_revoked(self, marks: Iterable[str], seconds: float) -> None:
+        now = time.monotonic()
+        with self._locked() as store:
+            kept = {mark: until for mark, until in store.revoked.items() if until > now}
+            for mark in marks:
+                kept[mark] = max(now + seconds, kept.get(mark, 0.0))
+            store.revoked = kept
+
+    def revoked_marks(self) -> dict[str, float]:
+        now = time.monotonic()
+        with self._locked() as store:
+            return {mark: until - now for mark, until in store.revoked.items() if until > now}
+
     def take(self, queue: str, limit: int = 100) -> list[bytes]:
         with self._locked() as store:
             self.bell.answer_to(QUEUES)
@@ -395,3 +424,8 @@ class MemoryBroker(Broker):
                 del store.nodes[owner]
                 store.give_back(owner, lambda message: message.started or message.deliveries == 0)
             return list(dead.values())
+
+    # --- leading ----------------------------------------------------------------------------
+
+    def leadership(self, name: str, candidate: str) -> Leadership:
+        return MemoryLeadership(name, candidate, self._locked)

@@ -16,6 +16,7 @@ from ..wire.message import Publication
 from ..wire.queues import binding_takes
 from .base import Heard
 from .bell import QUEUES, Bell
+from .memory_leading import Term
 
 
 class Line(Protocol):
@@ -75,7 +76,11 @@ class Store:
     exchanges: dict[str, str] = field(default_factory=dict)
     bindings: dict[str, dict[tuple[str, str], None]] = field(default_factory=dict)
     paused: dict[str, float] = field(default_factory=dict)
+    #: What is revoked -> until when (time.monotonic).
+    revoked: dict[str, float] = field(default_factory=dict)
     nodes: dict[str, Node] = field(default_factory=dict)
+    leaders: dict[str, Term] = field(default_factory=dict)
+    ledgers: dict[str, dict[str, Any]] = field(default_factory=dict)
     brokers: list[Line] = field(default_factory=list)
 
     def insert(self, publications: Iterable[Publication]) -> None:

@@ -22,13 +22,16 @@ from ..wire.message import Publication
 from ..wire.queues import PrivateQueue, Queue
 from . import redis_diagnosis as diagnosis
 from . import redis_inspection as inspection
+from . import redis_revoked as revocations
 from . import redis_scripts as scripts
 from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
+from .leading import Leadership
 from .redis_address import check_files, clean_tls, read_url
 from .redis_bell import Bell
 from .redis_fanout import BroadcastQueues
 from .redis_greeting import check_server, facts, version
 from .redis_keys import Keys
+from .redis_leading import RedisLeadership
 from .redis_line import Line, command, pack
 from .redis_options import ROUND_ROBIN, SORTED, idle_options, read_options
 from .redis_recovery import Recovery, history
@@ -367,6 +370,20 @@ class RedisBroker(Broker):
             return []
         return list(self._ready().run(scripts.CANCEL_PARKED, self._due_keys(), wanted))
 
+    def cancel_waiting(self, task_ids: Iterable[str]) -> list[bytes]:
+        """As the contract says, in queues that taskctl declared."""
+        line = self._ready()
+        queues = [name.decode("utf-8") for name in line.ask(b"SMEMBERS", self._keys.queues)]
+        return revocations.cancel_waiting(line, self._keys, sorted(queues), list(task_ids))
+
+    # --- revocations --------------------------------------------------------------------------
+
+    def note_revoked(self, marks: Iterable[str], seconds: float) -> None:
+        revocations.note(self._ready(), self._keys, list(marks), seconds)
+
+    def revoked_marks(self) -> dict[str, float]:
+        return revocations.marks(self._ready(), self._keys)
+
     def take(self, queue: str, limit: int = 100) -> list[bytes]:
         """As the contract says; the descriptor becomes readable when another message comes."""
         line, bell, lists = self._ready(), self._bell, self._keys.lists(queue)
@@ -456,3 +473,8 @@ class RedisBroker(Broker):
     def reclaim(self) -> list[str]:
         self._ready()
         return self._recovery.reclaim()
+
+    # --- leading ------------------------------------------------------------------------------
+
+    def leadership(self, name: str, candidate: str) -> Leadership:
+        return RedisLeadership(name, candidate, self._ready, self._keys, self._routing)

@@ -26,9 +26,12 @@ from ..wire.queues import PrivateQueue, Queue
 from . import sqlite_broadcasts as broadcasts
 from . import sqlite_messages as messages
 from . import sqlite_nodes as owners
+from . import sqlite_revoked as revocations
 from . import sqlite_topology as topology
 from .base import Binding, Broker, Delivery, Heard, NodeRecord, QueueStat, Waiting
 from .bell import BROADCASTS, QUEUES, Ringer, SharedBell
+from .leading import Leadership
+from .sqlite_leading import SqliteLeadership
 from .sqlite_schema import MIGRATIONS
 from .sqlite_topology import Topology, lifetime
 
@@ -362,6 +365,20 @@ class SqliteBroker(Broker):
         with self._write() as db:
             return [envelope for id_ in task_ids for envelope in messages.cancel(db, id_)]
 
+    def cancel_waiting(self, task_ids: Iterable[str]) -> list[bytes]:
+        with self._write() as db:
+            return revocations.cancel_waiting(db, list(task_ids))
+
+    # --- revocations --------------------------------------------------------------------------
+
+    def note_revoked(self, marks: Iterable[str], seconds: float) -> None:
+        with self._write() as db:
+            revocations.note(db, marks, seconds)
+
+    def revoked_marks(self) -> dict[str, float]:
+        with self._read() as db:
+            return revocations.marks(db)
+
     def take(self, queue: str, limit: int = 100) -> list[bytes]:
         bell = self._own_bell()
         bell.answer_to(QUEUES)
@@ -461,3 +478,15 @@ class SqliteBroker(Broker):
                 owners.bury(db, number)
         self._ringer.ring(QUEUES)
         return [name for _, name in dead]
+
+    # --- leading ----------------------------------------------------------------------------
+
+    def leadership(self, name: str, candidate: str) -> Leadership:
+        return SqliteLeadership(
+            name,
+            candidate,
+            read=self._read,
+            write=self._write,
+            insert=lambda db, publications: messages.insert(db, self._topology, publications),
+            ring=lambda: self._ringer.ring(QUEUES),
+        )

@@ -71,4 +71,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Queues that nobody shall take from, by name: the note outlives the queue.
         "CREATE TABLE paused (queue TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID",
     ),
+    (
+        # What was revoked: an id or a stamp, and until when (unix time) that holds.
+        "CREATE TABLE revoked (mark TEXT PRIMARY KEY, until REAL NOT NULL) WITHOUT ROWID",
+    ),
+    (
+        # Who leads (`leading.Leadership`), and what its sends have left behind.
+        """CREATE TABLE leader (
+            name TEXT PRIMARY KEY,
+            candidate TEXT NOT NULL,
+            fence INTEGER NOT NULL,
+            seen REAL NOT NULL,
+            lease REAL NOT NULL,
+            record TEXT NOT NULL) WITHOUT ROWID""",
+        """CREATE TABLE ledger (
+            name TEXT NOT NULL,
+            key TEXT NOT NULL,
+            value TEXT NOT NULL,
+            PRIMARY KEY (name, key)) WITHOUT ROWID""",
+    ),
 )

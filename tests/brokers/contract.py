@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .cases import MakeBroker, collect, stat, tags, texts
 from .contract_inspection import InspectionCases
+from .contract_leading import LeadingCases
 from .contract_leases import LeaseCases
 from .contract_messages import MessageCases
 from .contract_queues import QueueCases
@@ -15,5 +16,5 @@ from .contract_queues import QueueCases
 __all__ = ["BrokerContract", "MakeBroker", "collect", "stat", "tags", "texts"]
 
 
-class BrokerContract(MessageCases, QueueCases, InspectionCases, LeaseCases):
+class BrokerContract(MessageCases, QueueCases, InspectionCases, LeaseCases, LeadingCases):
     """All cases."""

@@ -21,6 +21,7 @@ from .peer import publication, text_of
 class TestAmqpBroker(BrokerContract):
     # RabbitMQ keeps no times of messages.
     keeps_times = False
+    leases_end_by_time = False
 
     @pytest.fixture
     def broker_url(self, rabbitmq_url: str) -> str:
