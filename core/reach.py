@@ -30,6 +30,7 @@ from .remote.app_events import Events
 from .remote.control import Control
 from .report import broker_info, bug_report
 from .result_place import ResultPlace
+from .tasks.revoking import RevokeEscort
 from .tasks.task import Calling
 from .version import __version__
 from .ways import CELERY_BROKER, celerys
@@ -307,6 +308,7 @@ class Reach(Kin):
             adjust_clock=self.clock.adjust,
             queue=control_queue(conf),
         )
+        mailbox.escort = RevokeEscort(self)
         return Control(connection, mailbox, self.purge)
 
     @functools.cached_property

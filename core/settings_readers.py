@@ -37,6 +37,7 @@ _BY_PREFIX: dict[str, tuple[str, ...]] = {
     "task_max_deliveries": (WORKERS,),
     "task_queues": (CLIENTS, WORKERS, BEAT, COMMANDS),
     "task_reject_on_worker_lost": (WORKERS,),
+    "task_revoke_expires": (CLIENTS, COMMANDS),
     "task_soft_time_limit": (WORKERS,),
     "task_store_eager_result": (CLIENTS,),
     "task_store_errors_even_if_ignored": (WORKERS,),

@@ -143,6 +143,8 @@ TASK = (
       "Exchange type of the queues so declared; unset, task_default_exchange_type."),
     _("task_dead_letter_queue", "str", "celery.dead",
       "Queue that takes messages which were delivered too often.", own=True),
+    _("task_revoke_expires", "seconds", 604800.0,
+      "Seconds for which the broker remembers that a task was revoked.", minimum=1, own=True),
     _("task_inherit_parent_priority", "bool", False,
       "Give calls made inside a task the priority of that task."),
     _("task_default_delivery_mode", 'int|"persistent"|"transient"', 2,
@@ -208,6 +210,10 @@ TASK = (
     _("task_track_started", "bool", False, "Store the state STARTED when a task begins."),
     _("task_allow_error_cb_on_chord_header", "bool", False,
       "Call error callbacks of a chord for each failed header task too."),
+    _("task_workflow_references", 'bool|"auto"', "auto",
+      "Keep what follows a task of a large workflow in the result backend, and only refer to it in"
+      " messages, which Celery's workers cannot read. auto: with brokers that Celery has not"
+      " (sqlite://, memory://); set it to True on others if all workers are taskctl's.", own=True),
 )  # fmt: skip
 
 WORKER = (
@@ -347,6 +353,9 @@ RESULT = (
       minimum=0),
     _("result_chord_expires", "seconds", None,
       "How long the count of a chord is kept; unset, result_expires.", minimum=0),
+    _("result_workflow_expires", "seconds|none", timedelta(days=30),
+      "How long a workflow may take whose steps are kept in the result backend"
+      " (task_workflow_references); 0 or None is forever.", minimum=0, own=True),
     _("result_failure_expires", "seconds", None,
       "How long failures are kept; unset, result_expires.", minimum=0),
     _("result_persistent", "bool", None, "Keep rpc results over a restart of the broker."),

@@ -45,6 +45,7 @@ class Shelf(NamedTuple):
 NODES = Shelf("taskctl.nodes", False)
 PAUSES = Shelf("taskctl.pauses", True)
 QUEUES = Shelf("taskctl.queues", True)
+REVOKED = Shelf("taskctl.revoked", True)
 
 
 class Record(NamedTuple):

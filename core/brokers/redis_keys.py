@@ -47,6 +47,8 @@ class Keys:
         self.queues = self.key("taskctl.queues")
         #: queue -> since when nobody shall take from it.
         self.paused = self.key("taskctl.paused")
+        #: what is revoked -> until when, by the server's clock.
+        self.revoked = self.key("taskctl.revoked")
         #: held messages: member -> due time; -> record; by task id; list key -> how many.
         self.due = self.key("taskctl.due")
         self.due_messages = self.key("taskctl.due.messages")

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from ..brokers.base import Broker, Heard
@@ -127,6 +127,16 @@ class Inquiry:
         self._broker.delete(self._queue)
 
 
+class Escort(Protocol):
+    """Sees every command of a client before it goes out, and after."""
+
+    def before(self, request: CommandRequest) -> None:
+        """Do what must stand before any node hears of it."""
+
+    def after(self, request: CommandRequest, reach: int | None) -> None:
+        """Do what is left; `reach` is how many listened, None where the broker cannot tell."""
+
+
 class ClientMailbox:
     """How a client tells nodes something and collects what they answer."""
 
@@ -148,6 +158,8 @@ class ClientMailbox:
         self.accept = codecs.accepted_types(accept)
         self.forward_clock = forward_clock
         self.adjust_clock = adjust_clock
+        #: What has to be done beside some commands, whoever sends them.
+        self.escort: Escort | None = None
 
     def cast(
         self,
@@ -162,7 +174,7 @@ class ClientMailbox:
         """Tell nodes, and wait for nothing but the broker (at most `timeout` seconds)."""
         request = self._request(method, arguments, destination, pattern, matcher)
         request.expires = time.time() + timeout
-        self._send(request, timeout)
+        self._escorted(request, timeout)
 
     def call(
         self,
@@ -191,7 +203,7 @@ class ClientMailbox:
         request.expires = time.time() + timeout
         self.connection.call(lambda broker: broker.declare(queue), deadline=timeout)
         replies: list[CommandReply] = []
-        reach = self._send(request, deadline - time.monotonic())
+        reach = self._escorted(request, deadline - time.monotonic())
         if reach != 0:
             for reply in self._replies(queue.name, request.ticket, deadline):
                 self.adjust_clock(reply.clock)
@@ -237,6 +249,14 @@ class ClientMailbox:
         return self.connection.call(
             lambda broker: broker.broadcast(exchange, "", envelope), deadline=max(timeout, 0.01)
         )
+
+    def _escorted(self, request: CommandRequest, timeout: float) -> int | None:
+        if self.escort is None:
+            return self._send(request, timeout)
+        self.escort.before(request)
+        reach = self._send(request, timeout)
+        self.escort.after(request, reach)
+        return reach
 
     def _replies(self, queue: str, ticket: str, deadline: float) -> Iterable[CommandReply]:
         pause = _FIRST_LOOK

@@ -117,6 +117,22 @@ def _text_of(value: Any) -> Any:
 # --- for the worker, of tasks that did not end in a child -----------------------------------
 
 
+def wants_result(app: Any, message: TaskMessage, task: Any, *, failed: bool = False) -> bool:
+    """Return whether the end of a task is to be stored: call option, task, setting."""
+    # It may be part of a chord whose joiner looks for it: celery.chord_unlock, to begin with.
+    if message.headers.group and app.backend.joins_results:
+        return True
+    ignored = message.headers.ignore_result
+    if ignored is None:
+        ignored = getattr(task, "ignore_result", None)
+    if ignored is None:
+        ignored = app.conf.task_ignore_result
+    if not ignored:
+        return True
+    keep = getattr(task, "store_errors_even_if_ignored", None)
+    return failed and bool(app.conf.task_store_errors_even_if_ignored if keep is None else keep)
+
+
 def request_of(
     app: Any, message: TaskMessage, envelope: bytes = b"", hostname: str | None = None
 ) -> Context:

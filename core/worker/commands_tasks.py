@@ -11,18 +11,15 @@ import signal
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import BackendError, ImproperlyConfigured, TaskctlError
-from ..tasks.joining import read_meta
-from ..wire import states
+from ..errors import BackendError, ImproperlyConfigured
+from ..tasks.revoking import revocable
+from ..wire.stamp_values import as_stamps, matching
 from .commands_inspect import Answers
 from .request import Request
 from .scheduler import parse_rate
-from .stamps import as_stamps, matching
 
 log = logging.getLogger("taskctl.worker")
 
-#: Stored states a revoke may turn into REVOKED (Celery 5.7): the task has not begun.
-_REVOCABLE = frozenset({states.PENDING, states.RECEIVED, states.RETRY, states.REJECTED})
 #: Task names in a refusal.
 _NAMES = 8
 
@@ -117,23 +114,10 @@ class TaskOrders(Answers):
         unknown = ids - {request.id for request in worker.requests.values()}
         if unknown and worker.backend.persistent:
             try:
-                worker.settlement.revoke_unseen(self._revocable(sorted(unknown)))
+                unseen = revocable(worker.app, sorted(unknown), worker.backend)
+                worker.settlement.revoke_unseen(unseen)
             except BackendError as exc:
                 log.warning("revoked tasks are not marked REVOKED now: %s", exc)
-
-    def _revocable(self, ids: list[str]) -> list[str]:
-        """Return those whose stored state says that they have not begun."""
-        stored = self.worker.backend.load(ids)
-        return [i for i in ids if i not in stored or self._state(i, stored[i]) in _REVOCABLE]
-
-    def _state(self, task_id: str, meta: bytes) -> str | None:
-        """Return the state that is stored; None if it cannot be read, and is left alone."""
-        try:
-            fields = read_meta(self.worker.app, meta, task_id, self.worker.backend)
-        except TaskctlError as exc:
-            log.warning("%s", exc)
-            return None
-        return str(fields["status"])
 
     def rate_limit(
         self, task_name: str, rate_limit: str | float | None, **_: Any

@@ -29,6 +29,8 @@ class Post:
         if worker.app.conf.worker_enable_remote_control:
             worker.mingle.ask(now)
             worker.mailbox.open(worker.consumer.broker)
+        # What is revoked from here on is heard, or stands there already.
+        worker.standing.look(now)
 
     def read(self, now: float) -> None:
         """Take in what has come.  Raises BrokerError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ..errors import ImproperlyConfigured
 
@@ -24,6 +24,16 @@ class LimitedSet:
         self.expires = expires
         self.changes = 0
         self._added: dict[str, float] = {}
+        #: What is kept until a time of its own (time.monotonic): it stands at the broker.
+        self._kept: dict[str, float] = {}
+
+    def keep(self, ids: Mapping[str, float]) -> list[str]:
+        """Hold these for so many seconds each, and forget what was so kept before; return those
+        that were not in the set."""
+        now = time.monotonic()
+        fresh = [item for item in ids if item not in self]
+        self._kept = {item: now + seconds for item, seconds in ids.items()}
+        return fresh
 
     def add(self, item: str) -> None:
         self._put(item, time.monotonic())
@@ -66,14 +76,18 @@ class LimitedSet:
 
     def __contains__(self, item: str) -> bool:
         added = self._added.get(item)
-        return added is not None and added > time.monotonic() - self.expires
+        if added is not None and added > time.monotonic() - self.expires:
+            return True
+        return bool(self._kept) and self._kept.get(item, 0.0) > time.monotonic()
 
     def __len__(self) -> int:
         return len(self._added)
 
     def __iter__(self) -> Iterator[str]:
         self.purge()
-        return iter(list(self._added))
+        now = time.monotonic()
+        kept = (item for item, until in self._kept.items() if until > now)
+        return iter(list(dict.fromkeys([*self._added, *kept])))
 
 
 def revoked_set() -> LimitedSet:

@@ -27,12 +27,12 @@ from ..messaging.events import EventDispatcher, retry_cause
 from ..result_place import worker_pauses
 from ..signals import task_failure, task_rejected, task_revoked
 from ..tasks.execute import failure_followers
-from ..tasks.metas import failure_meta, revoked_meta
+from ..tasks.metas import failure_meta, revoked_meta, wants_result
 from ..tasks.parts import unpack
+from ..tasks.revoking import unseen_meta
 from ..wire import outcome as kinds
 from ..wire.message import Publication
 from ..wire.outcome import Outcome, StoredMeta
-from ..wire.result_meta import encode_meta
 from ..wire.states import FAILURE, REVOKED
 from ..wire.task_message import TaskMessage
 from .joins import Joins
@@ -387,9 +387,11 @@ class Settlement:
         state: str = FAILURE,
     ) -> None:
         """Tell those who wait for a task that no child has ended, then `end` its message."""
-        after = failure_followers(self.app, request.delivery.envelope, exc, state=state)
-        self._results.extend(after.results)
-        self.joins.wait(after.parts, lambda more: end([*after.publications, *more]))
+        envelope = request.delivery.envelope
+        found = self.joins.follow(
+            lambda: failure_followers(self.app, envelope, exc, state=state), end
+        )
+        self._results.extend(found)
 
     def _note_failure(
         self, request: Request, exc: Exception, end: Callable[[list[Publication]], None]
@@ -421,21 +423,7 @@ class Settlement:
 
     def revoke_unseen(self, task_ids: list[str]) -> None:
         """Note REVOKED for tasks that no node has seen yet."""
-        self._results.extend(
-            StoredMeta(
-                task_id=task_id,
-                state=REVOKED,
-                meta=encode_meta(
-                    task_id=task_id,
-                    state=REVOKED,
-                    result=TaskRevokedError("revoked"),
-                    children=None,
-                    date_done=self.app.now(),
-                    serializer=self.app.conf.result_serializer,
-                ),
-            )
-            for task_id in task_ids
-        )
+        self._results.extend(unseen_meta(self.app, task_id) for task_id in task_ids)
 
     def revoked(
         self,
@@ -480,19 +468,3 @@ class Settlement:
         self.events.task(
             "task-failed", request.task, uuid=request.id, exception=text, traceback=traceback
         )
-
-
-def wants_result(app: Any, message: TaskMessage, task: Any, *, failed: bool = False) -> bool:
-    """Return whether the end of a task is to be stored: call option, task, setting."""
-    # It may be part of a chord whose joiner looks for it: celery.chord_unlock, to begin with.
-    if message.headers.group and app.backend.joins_results:
-        return True
-    ignored = message.headers.ignore_result
-    if ignored is None:
-        ignored = getattr(task, "ignore_result", None)
-    if ignored is None:
-        ignored = app.conf.task_ignore_result
-    if not ignored:
-        return True
-    keep = getattr(task, "store_errors_even_if_ignored", None)
-    return failed and bool(app.conf.task_store_errors_even_if_ignored if keep is None else keep)

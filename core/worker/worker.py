@@ -62,6 +62,7 @@ from .settlement import Settlement, Totals
 from .shutdown import COLD_GRACE, WARM_GRACE, Shutdown
 from .signalbox import SignalBox
 from .stamps import RevokedStamps
+from .standing import Standing
 from .starter import Starter
 from .vitals import Vitals
 
@@ -199,6 +200,7 @@ class Worker:
         )
         self.commands = Commands(self)
         self.gossip, self.mingle, self.post = Gossip(self), Mingle(self), Post(self)
+        self.standing = Standing(self)
         self.attendants = Attendants(self)
         self.vitals = Vitals(self)
         self.aside = Aside(self) if self.pool.name == "solo" else None
@@ -441,6 +443,7 @@ class Worker:
             # Its own record went with it: that it is missed stands in ours from now on.
             self.heart.renew(self.consumer.broker)
         self.pauses.look_when_due(now)
+        self.standing.look_when_due(now)
 
     def adjust(self, now: float) -> None:
         """Fit the pool to the work, tell of trouble, and see whether the end has come."""

@@ -12,9 +12,12 @@ from .contract_leading import LeadingCases
 from .contract_leases import LeaseCases
 from .contract_messages import MessageCases
 from .contract_queues import QueueCases
+from .contract_revocations import RevocationCases
 
 __all__ = ["BrokerContract", "MakeBroker", "collect", "stat", "tags", "texts"]
 
 
-class BrokerContract(MessageCases, QueueCases, InspectionCases, LeaseCases, LeadingCases):
+class BrokerContract(
+    MessageCases, RevocationCases, QueueCases, InspectionCases, LeaseCases, LeadingCases
+):
     """All cases."""

@@ -22,6 +22,8 @@ class TestAmqpBroker(BrokerContract):
     # RabbitMQ keeps no times of messages.
     keeps_times = False
     leases_end_by_time = False
+    # Looking would mark all of them as redelivered.
+    finds_waiting = False
 
     @pytest.fixture
     def broker_url(self, rabbitmq_url: str) -> str:
