@@ -15,14 +15,9 @@ from django.urls import path
 _folder: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def set_up(memcached_port: int) -> None:
-    """Set Django up with its tables made, once for a process."""
-    if _folder:
-        return
-    if settings.configured:
-        raise RuntimeError("another test has set Django up in this process")
-    _folder.append(tempfile.TemporaryDirectory(prefix="taskctl-django-"))
-    settings.configure(
+def options(folder: Path, memcached_port: int) -> dict[str, Any]:
+    """Return the settings of the site whose database is in `folder`."""
+    return dict(
         SECRET_KEY="only for tests",
         USE_TZ=True,
         TIME_ZONE="Asia/Tokyo",
@@ -57,7 +52,7 @@ def set_up(memcached_port: int) -> None:
         DATABASES={
             "default": {
                 "ENGINE": "django.db.backends.sqlite3",
-                "NAME": str(Path(_folder[0].name) / "site.db"),
+                "NAME": str(folder / "site.db"),
                 "OPTIONS": {"timeout": 30},
             }
         },
@@ -70,8 +65,24 @@ def set_up(memcached_port: int) -> None:
         },
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
     )
-    django.setup()
-    call_command("migrate", verbosity=0)
+
+
+def set_up(memcached_port: int) -> dict[str, str]:
+    """Set Django up with its tables made, once for a process.
+
+    Returns the environment in which other processes are of the same site.
+    """
+    if not _folder:
+        if settings.configured:
+            raise RuntimeError("another test has set Django up in this process")
+        _folder.append(tempfile.TemporaryDirectory(prefix="taskctl-django-"))
+        settings.configure(**options(Path(_folder[0].name), memcached_port))
+        django.setup()
+        call_command("migrate", verbosity=0)
+    return {
+        "DJANGO_SETTINGS_MODULE": "tests.support.djangosettings",
+        "DJANGO_SITE": f"{memcached_port}:{_folder[0].name}",
+    }
 
 
 def emptied() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ...support import djangosite
 from .api import Api
 from .cases import VALUES, Case
 from .cells import LIBRARIES, Station, run_cell, settings_for
@@ -31,10 +32,7 @@ BACKENDS: dict[str, tuple[str | None, Callable[[Any, Path, str], dict[str, Any]]
         },
     ),
     "rpc": (None, lambda server, folder, redis: {"result_backend": "rpc://"}),
-    "rpc on RabbitMQ": (
-        "rabbitmq_server",
-        lambda server, folder, redis: {"broker_url": server.url, "result_backend": "rpc://"},
-    ),
+    "rpc on RabbitMQ": (None, lambda server, folder, redis: {"result_backend": "rpc://"}),
     "db+sqlite": (
         None,
         lambda server, folder, redis: {"result_backend": f"db+sqlite:///{folder}/results.db"},
@@ -45,6 +43,18 @@ BACKENDS: dict[str, tuple[str | None, Callable[[Any, Path, str], dict[str, Any]]
     ),
     "memcached": ("memcached_server", lambda server, folder, redis: {"result_backend": server.url}),
     "filesystem": (None, lambda server, folder, redis: {"result_backend": f"file://{folder}"}),
+    # Without result_extended, django-celery-results itself leaves the traceback out.
+    "django-db, result_extended": (
+        "memcached_server",
+        lambda server, folder, redis: {"result_backend": "django-db", "result_extended": True},
+    ),
+    "django-cache": (
+        "memcached_server",
+        lambda server, folder, redis: {
+            "result_backend": "django-cache",
+            "cache_backend": "results",
+        },
+    ),
     "mongodb": ("mongo_server", lambda server, folder, redis: {"result_backend": server.url}),
 }
 
@@ -76,10 +86,11 @@ def row_of(
     row: str = request.param
     needs, settings = BACKENDS[row]
     server = request.getfixturevalue(needs) if needs else None
-    base = settings_for("redis", request, 73 + LIBRARIES.index(worker))
+    broker = "rabbitmq" if row.endswith("on RabbitMQ") else "redis"
+    base = settings_for(broker, request, 73 + LIBRARIES.index(worker))
     given = {**base, **settings(server, folder, base["result_backend"])}
-    broker = "rabbitmq" if needs == "rabbitmq_server" else "redis"
-    station = Station(worker, broker, folder, given)
+    site = djangosite.set_up(server.port) if row.startswith("django") else {}
+    station = Station(worker, broker, folder, given, environment=site)
     try:
         station.start("main", "-P", "solo", "-Q", "celery")
         yield row, station

@@ -17,7 +17,8 @@ import kombu.pools
 import pytest
 from redis import Redis
 
-from ...support.servers import RabbitServer, RedisServer
+from ...support.rabbit import RabbitControl
+from ...support.servers import RedisServer
 from . import project
 from .api import Api
 from .cases import CASES, Case
@@ -29,8 +30,17 @@ LIBRARIES = ("celery", "taskctl")
 class Station:
     """The broker, the workers and the marks of one column."""
 
-    def __init__(self, worker: str, broker: str, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        worker: str,
+        broker: str,
+        folder: Path,
+        settings: dict[str, Any],
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.worker, self.broker, self.folder, self.settings = worker, broker, folder, settings
+        #: What workers have in theirs beside this process's own.
+        self.environment = environment or {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         # Celery's connections outlive their apps, and RabbitMQ hangs up on those that are silent.
         kombu.pools.reset()
@@ -59,6 +69,7 @@ class Station:
                 cwd=ROOT,
                 env={
                     **os.environ,
+                    **self.environment,
                     "MATRIX_KIND": kind or self.worker,
                     "MATRIX_SETTINGS": json.dumps(self.settings),
                     "MATRIX_MARKS": str(self.folder / "marks"),
@@ -129,8 +140,11 @@ def settings_for(broker: str, request: pytest.FixtureRequest, number: int) -> di
         client.flushdb()
     if broker == "redis":
         return {"broker_url": results, "result_backend": results}
-    rabbit: RabbitServer = request.getfixturevalue("rabbitmq_server")
-    return {"broker_url": rabbit.url, "result_backend": results}
+    # What another test leaves at the broker, its nodes above all, is none of this fleet's.
+    control: RabbitControl = request.getfixturevalue("rabbitmq_control")
+    url = control.new_vhost()
+    request.addfinalizer(lambda: control.drop_vhost(url))
+    return {"broker_url": url, "result_backend": results}
 
 
 @contextlib.contextmanager

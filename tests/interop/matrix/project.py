@@ -6,6 +6,7 @@ A worker loads it with MATRIX_KIND and MATRIX_SETTINGS (JSON) in its environment
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -90,6 +91,8 @@ def make(kind: str, **settings: Any) -> Any:
         worker_send_task_events=True,
         **settings,
     )
+    # Tasks of this app alone: one process makes many such apps, of the same names.
+    app.task = functools.partial(app.task, shared=False)
     _plain_tasks(app)
     _failing_tasks(app, lib)
     _slow_tasks(app)
