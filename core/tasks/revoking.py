@@ -7,6 +7,7 @@ takes a message out ends it: of a client and many workers it is one.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from ..brokers.base import Broker
 from ..errors import BackendError, TaskctlError, TaskRevokedError
 from ..messaging import revocations
 from ..wire.command_message import CommandRequest
+from ..wire.message import Publication
 from ..wire.outcome import StoredMeta
 from ..wire.result_meta import encode_meta
 from ..wire.stamp_values import as_stamps, matching
@@ -78,7 +80,17 @@ class RevokeEscort:
             revocations.note_ids(broker, ids, seconds)
             return [*broker.cancel_parked(ids), *broker.cancel_waiting(ids)]
 
-        end_dropped(self.app, self.app.shared_connection().call(note_and_drop))
+        self._end(self.app.shared_connection().call(note_and_drop))
+
+    def _end(self, envelopes: list[bytes]) -> None:
+        """End what was taken out; if that fails it goes back, and a worker will refuse it."""
+        if not envelopes:
+            return
+        try:
+            end_dropped(self.app, envelopes)
+        except TaskctlError as exc:
+            log.warning("%s; what is revoked is left to the workers", exc)
+            self.app.shared_connection().publish([_again(envelope) for envelope in envelopes])
 
     def _revoke_stamps(self, stamps: Mapping[str, list[Any]]) -> None:
         seconds = float(self.app.conf.task_revoke_expires)
@@ -89,7 +101,7 @@ class RevokeEscort:
             held = broker.parked(_LOOKED_AT, queues) if queues else []
             return broker.cancel_parked(_bearers((envelope for _, envelope in held), stamps))
 
-        end_dropped(self.app, self.app.shared_connection().call(note_and_drop))
+        self._end(self.app.shared_connection().call(note_and_drop))
 
 
 def _ids(given: Any) -> list[str]:
@@ -104,6 +116,19 @@ def _bearers(envelopes: Iterable[bytes], stamps: Mapping[str, list[Any]]) -> lis
         if headers is not None and headers.id and matching(headers, stamps):
             found.append(headers.id)
     return found
+
+
+def _again(envelope: bytes) -> Publication:
+    """Return the message of an envelope, as it was published."""
+    found = json.loads(envelope)
+    place = found["properties"]["delivery_info"]
+    return Publication(
+        exchange=place.get("exchange") or "",
+        routing_key=place.get("routing_key") or "",
+        envelope=envelope,
+        priority=found["properties"].get("priority") or 0,
+        task_id=found["headers"].get("id"),
+    )
 
 
 def _read(envelope: bytes) -> TaskMessage | None:
