@@ -76,7 +76,7 @@ FLOORS = {
     "cli": 9,
 }
 #: The face a user holds, in its files.
-APP = {"app", "assembly", "django", "kin", "reach", "result_place"}
+APP = {"app", "assembly", "django", "kin", "reach", "result_place", "security"}
 ROOMS = {room for room in FLOORS if room not in ("ground", "app", "face", "compat", "cli")}
 #: What a room may import besides itself and the ground.
 ALLOWED = {
