@@ -18,6 +18,7 @@ from ..errors import BackendError
 from ..redact import mask_url
 from ..wire.chord_part import Count, Part
 from ..wire.outcome import StoredMeta
+from .watching import Watch
 
 
 class Backend(ABC):
@@ -51,6 +52,8 @@ class Backend(ABC):
     #: Whether the header of every chord must be given to `keep_header` before it is sent, for
     #: a backend whose `load_parts` has no values; else only a header that holds groups is.
     keeps_headers = False
+    #: Whether steps of workflows can be kept here, by `store_steps`.
+    keeps_steps = False
 
     def __init__(
         self,
@@ -138,6 +141,13 @@ class Backend(ABC):
                 self.poll_interval if remaining is None else min(self.poll_interval, remaining)
             )
 
+    def watch(self) -> Watch:
+        """Return a watch for many who wait: coroutines, which share one thread that hears.
+
+        It polls; siblings that are told of results return one that is, too.
+        """
+        return Watch(self.load, (self.poll_interval, max(self.poll_interval, 0.2)))
+
     def find(self, prefix: str, limit: int = 10) -> list[str]:
         """Return up to `limit` ids that begin so and have a meta, in no order.
 
@@ -223,6 +233,27 @@ class Backend(ABC):
         Its parts are left to expire.
         """
         raise NotImplementedError(f"{type(self).__name__} counts no parts of chords")
+
+    # --- steps of workflows, where `keeps_steps` ----------------------------------------------
+    #
+    # What follows a task, encoded, for messages that only refer to it; see tasks/references.py.
+    # A step is written once, before any message names it.
+
+    def store_steps(self, steps: Mapping[str, bytes], lifetime: float | None) -> None:
+        """Keep these steps, by id, for `lifetime` seconds (None: for ever).
+
+        When it returns all of them can be loaded, by everybody.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps no steps of workflows")
+
+    def load_steps(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the steps that exist, by id."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no steps of workflows")
+
+    def forget_steps(self, ids: Sequence[str], remember: float) -> None:
+        """Let these steps, or those that exist, go in `remember` seconds, or sooner if they do so
+        anyway."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no steps of workflows")
 
     @abstractmethod
     def expire(self) -> int:

@@ -51,6 +51,9 @@ class DisabledBackend(Backend):
     def forget_group(self, group_id: str) -> None:
         """Nothing was kept."""
 
+    def may_pass(self, exc: BackendError) -> bool:
+        return False
+
     def expire(self) -> int:
         return 0
 

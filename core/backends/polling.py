@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import BackendError
 from ..redact import mask_url
 from .base import Backend, is_news
+from .watching import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,9 @@ class PollingBackend(Backend):
                 return metas
             nap = max((now - began) / 20, shortest)
             time.sleep(max(0.0, min(nap, longest, remaining)))
+
+    def watch(self) -> Watch:
+        return Watch(self.load, self.naps)
 
     def may_pass(self, exc: BackendError) -> bool:
         return isinstance(exc, BackendAway)

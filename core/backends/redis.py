@@ -28,6 +28,8 @@ from .base import is_news
 from .redis_chords import RedisChords, ScriptMissing
 from .redis_lines import LOST, Ear, NoRoomToListen, Pool, may_pass, read_answer
 from .redis_places import Connection, read_place
+from .redis_watch import RedisWatch
+from .watching import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -234,6 +236,16 @@ class RedisBackend(RedisChords):
             for start in range(0, len(fresh), _IDS_PER_COMMAND):
                 some = fresh[start : start + _IDS_PER_COMMAND]
                 ear.latest.update(zip(some, self._mget(some, deadline), strict=True))
+
+    def watch(self) -> Watch:
+        self._notice_fork()
+        return RedisWatch(
+            self.load,
+            pool=self._pool,
+            ping_after=self._place.ping_after,
+            key=self._task_key,
+            error=self._error,
+        )
 
     def forget(self, task_ids: Sequence[str]) -> None:
         for start in range(0, len(task_ids), _IDS_PER_COMMAND):

@@ -162,11 +162,20 @@ class Ear:
             self._pinged = False
             return True
         if timeout >= self._ping_after:
-            if self._pinged:
-                raise RedisTimeoutError(f"no sign of life for {2 * self._ping_after:g} s")
-            self._connection.send_command("PING")
-            self._pinged = True
+            self.ask_for_life()
         return False
+
+    def ask_for_life(self) -> None:
+        """Ask a server that has been silent for long whether it is there.
+
+        Raises redis' TimeoutError if it did not answer the last time either.
+        """
+        if self._connection is None:
+            return
+        if self._pinged:
+            raise RedisTimeoutError(f"no sign of life for {2 * self._ping_after:g} s")
+        self._connection.send_command("PING")
+        self._pinged = True
 
     def _take(self, message: Any) -> bytes:
         kind: bytes = message[0]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import threading
 import time
 import weakref
@@ -33,6 +32,7 @@ from ..wire.outcome import StoredMeta
 from ..wire.queues import Queue
 from ..wire.result_meta import LabelledMeta, says_success
 from .base import Backend, is_news
+from .watching import Bell, Watch, await_readable
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +174,16 @@ class RpcBackend(Backend):
 
         One thread at a time reads the queue, for all that wait.
         """
+        return self.wait_until_rung(task_ids, deadline, known, None)
+
+    def wait_until_rung(
+        self,
+        task_ids: Sequence[str],
+        deadline: float | None,
+        known: Mapping[str, bytes] | None,
+        bell: Bell | None,
+    ) -> dict[str, bytes]:
+        """As `wait`; with a bell, it ends when the bell is rung."""
         self._notice_fork()
         retry, longest = _RETRIES
         looked, nap = False, _NAPS[0]
@@ -181,7 +191,8 @@ class RpcBackend(Backend):
             with self._changed:
                 metas = self._of(task_ids)
                 remaining = _FOR_EVER if deadline is None else deadline - time.monotonic()
-                if (looked and is_news(metas, known)) or (looked and remaining <= 0):
+                rung = bell is not None and bell.rung
+                if looked and (rung or remaining <= 0 or is_news(metas, known)):
                     return metas
                 if self._reading:
                     looked = True
@@ -189,7 +200,7 @@ class RpcBackend(Backend):
                     continue
                 self._reading = True
             try:
-                found = self._read(min(remaining, nap) if looked else 0.0)
+                found = self._read(min(remaining, nap) if looked else 0.0, bell)
                 looked, nap = True, _NAPS[0] if found else min(nap * 2, _NAPS[1])
                 retry = _RETRIES[0]
             except BackendError as exc:
@@ -204,10 +215,15 @@ class RpcBackend(Backend):
                     self._reading = False
                     self._changed.notify_all()
 
-    def _read(self, timeout: float) -> bool:
+    def watch(self) -> Watch:
+        return _RpcWatch(self)
+
+    def _read(self, timeout: float, bell: Bell | None) -> bool:
         """Take what is there, waiting up to `timeout` seconds; return whether anything was."""
         try:
-            rang = timeout > 0 and self._rings(timeout)
+            rang = timeout > 0 and self._rings(timeout, bell)
+            if bell is not None and bell.rung:
+                return False
             found = False
             while envelopes := self._connection.call(self._take, deadline=_PATIENCE):
                 found = True
@@ -232,10 +248,11 @@ class RpcBackend(Backend):
         self._descriptor = broker.fileno()
         return taken
 
-    def _rings(self, timeout: float) -> bool:
-        """Wait for the broker's descriptor; return whether it is readable."""
+    def _rings(self, timeout: float, bell: Bell | None) -> bool:
+        """Wait for the broker's descriptor, or the bell; return whether one is readable."""
         descriptor = self._descriptor
-        return descriptor is not None and bool(select.select([descriptor], [], [], timeout)[0])
+        ears = [] if bell is None else [bell]
+        return descriptor is not None and await_readable([descriptor, *ears], timeout)
 
     def _keep(self, envelopes: Sequence[bytes]) -> None:
         now = time.monotonic()
@@ -313,6 +330,29 @@ class RpcBackend(Backend):
 
     def _error(self, exc: BrokerError) -> BackendError:
         return BackendError(f"result backend rpc://: {exc}")
+
+
+class _RpcWatch(Watch):
+    """Reads the reply queue; the only one to do so, as long as no thread waits for results."""
+
+    def __init__(self, backend: RpcBackend) -> None:
+        super().__init__(backend.load)
+        self._backend = backend
+        #: What is waited for, and what was told of it.
+        self._ids: dict[str, None] = {}
+        self._told: dict[str, bytes] = {}
+
+    def hear(self, timeout: float) -> dict[str, bytes]:
+        coming, going = self.changes()
+        for task_id in (*going, *coming):
+            self._ids.pop(task_id, None)
+            self._told.pop(task_id, None)
+        self._ids.update(dict.fromkeys(coming))
+        deadline = time.monotonic() + timeout
+        metas = self._backend.wait_until_rung(list(self._ids), deadline, self._told, self.bell)
+        news = {task_id: m for task_id, m in metas.items() if self._told.get(task_id) != m}
+        self._told.update(news)
+        return news
 
 
 def _no_groups() -> NoReturn:

@@ -7,7 +7,6 @@ backend again.
 from __future__ import annotations
 
 import functools
-import types
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -19,6 +18,7 @@ from ..clock import parse_iso8601
 from ..errors import IncompleteStream, TimeoutError
 from ..wire.states import FAILURE, PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
 from .arrivals import arrivals
+from .awaiting import Awaitable
 from .joining import (
     Meta,
     assert_may_wait,
@@ -29,6 +29,7 @@ from .joining import (
     timed_out,
 )
 from .resultgraph import ResultGraph
+from .typevars import R_co
 
 
 class ResultBase:
@@ -45,17 +46,17 @@ class ResultBase:
         """Return the ids, in the nested form in which results travel."""
         raise NotImplementedError
 
-    def leaves(self) -> list[AsyncResult]:
+    def leaves(self) -> list[AsyncResult[Any]]:
         """Return the results of single tasks this one stands for."""
         raise NotImplementedError
 
-    def ancestors(self, headers: bool = True) -> list[AsyncResult]:
+    def ancestors(self, headers: bool = True) -> list[AsyncResult[Any]]:
         """Return the results of the tasks before this one in its chain, the first one first.
 
         Without `headers`, not those of chords: when one fails, so does the body, with ChordError,
         as soon as all have ended.
         """
-        found: list[AsyncResult] = []
+        found: list[AsyncResult[Any]] = []
         node = self.parent
         while node is not None:
             if headers or isinstance(node, AsyncResult):
@@ -64,7 +65,7 @@ class ResultBase:
         return found
 
 
-class AsyncResult(ResultBase):
+class AsyncResult(ResultBase, Awaitable[R_co]):
     """The result of one task, wherever it runs."""
 
     TimeoutError = TimeoutError
@@ -115,7 +116,7 @@ class AsyncResult(ResultBase):
         on_message: Callable[[Meta], Any] | None = None,
         on_interval: Callable[[], Any] | None = None,
         disable_sync_subtasks: bool = True,
-    ) -> Any:
+    ) -> R_co:
         """Return the task's return value; wait for it up to `timeout` seconds.
 
         A failed task raises its own exception here, with the worker's traceback as cause;
@@ -128,19 +129,20 @@ class AsyncResult(ResultBase):
         `disable_sync_subtasks` is false or `allow_join_result` is in force.
         """
         if self.ignored:
-            return None
+            return None  # type: ignore[return-value]  # the caller asked for no result
         if disable_sync_subtasks:
             assert_may_wait()
         if self._cache is None:
             ancestors = self.ancestors(headers=False) if follow_parents and propagate else []
             self._wait(ancestors, timeout, interval, on_interval, on_message)
-        return self.maybe_throw(propagate=propagate, callback=callback)
+        value: R_co = self.maybe_throw(propagate=propagate, callback=callback)
+        return value
 
     wait = get
 
     def _wait(
         self,
-        ancestors: list[AsyncResult],
+        ancestors: list[AsyncResult[Any]],
         timeout: float | None,
         interval: float | None,
         on_interval: Callable[[], Any] | None,
@@ -171,10 +173,10 @@ class AsyncResult(ResultBase):
 
     def then(
         self,
-        callback: Callable[[AsyncResult], Any],
+        callback: Callable[[AsyncResult[R_co]], Any],
         on_error: Callable[[BaseException], Any] | None = None,
         weak: bool = False,
-    ) -> AsyncResult:
+    ) -> AsyncResult[R_co]:
         """Call `callback` with this result once it is known to be ready, `on_error` with the
         exception if it failed; known at the latest by `get` or `ready`.  Returns self."""
         self._waiters.append((callback, on_error))
@@ -344,7 +346,7 @@ class AsyncResult(ResultBase):
         """This result and all its children, once all of them are ready."""
         return self.build_graph()
 
-    def leaves(self) -> list[AsyncResult]:
+    def leaves(self) -> list[AsyncResult[Any]]:
         return [self]
 
     def as_tuple(self) -> Any:
@@ -393,8 +395,6 @@ class AsyncResult(ResultBase):
 
     # --- as a value -----------------------------------------------------------------------
 
-    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[var-annotated]
-
     def __eq__(self, other: object) -> bool:
         if isinstance(other, AsyncResult):
             return other.id == self.id
@@ -411,7 +411,7 @@ class AsyncResult(ResultBase):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.id}>"
 
-    def __copy__(self) -> AsyncResult:
+    def __copy__(self) -> AsyncResult[R_co]:
         return type(self)(self.id, self._backend, self._task_name, self.app, self.parent)
 
     def __reduce__(self) -> Any:

@@ -9,9 +9,10 @@ from ..errors import TaskRevokedError
 from ..wire.states import READY_STATES, REVOKED
 from .asyncresult import AsyncResult
 from .joining import Meta
+from .typevars import R_co
 
 
-class EagerResult(AsyncResult):
+class EagerResult(AsyncResult[R_co]):
     """A result that was known when it was made; nothing is stored."""
 
     def __init__(
@@ -49,13 +50,18 @@ class EagerResult(AsyncResult):
         *_: Any,
         callback: Callable[[str, Any], Any] | None = None,
         **__: Any,
-    ) -> Any:
+    ) -> R_co:
         """Return the value, or raise the exception; there is nothing to wait for."""
         if self.state not in READY_STATES:
-            return None
-        return self.maybe_throw(propagate=propagate, callback=callback)
+            return None  # type: ignore[return-value]  # it was retried, and has no value
+        value: R_co = self.maybe_throw(propagate=propagate, callback=callback)
+        return value
 
     wait = get
+
+    async def aget(self, timeout: float | None = None, propagate: bool = True, **_: Any) -> R_co:
+        """Return the value, or raise the exception; there is nothing to await."""
+        return self.get(propagate=propagate)
 
     def ready(self) -> bool:
         return True
@@ -71,7 +77,7 @@ class EagerResult(AsyncResult):
         error = TaskRevokedError("revoked")
         self._meta().update(status=REVOKED, result=error, traceback=None)
 
-    def __copy__(self) -> EagerResult:
+    def __copy__(self) -> EagerResult[R_co]:
         return type(self)(*self.__reduce__()[1])
 
     def __reduce__(self) -> Any:

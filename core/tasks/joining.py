@@ -93,8 +93,12 @@ def timed_out(app: Any, backend: Backend, task_ids: list[str], timeout: float) -
     states: dict[str, str] = {}
     for task_id, data in backend.load(task_ids[:100]).items():
         states[task_id] = read_meta(app, data, task_id, backend)["status"]
+    return overdue(states.get(task_ids[0], "PENDING"), task_ids, timeout)
+
+
+def overdue(state: str, task_ids: list[str], timeout: float) -> TimeoutError:
+    """Return the error of a wait that ran out while the first of these tasks is in `state`."""
     first = task_ids[0]
-    state = states.get(first, "PENDING")
     hint = "; no worker has reported on it" if state == "PENDING" else ""
     others = f" (and {len(task_ids) - 1} more)" if len(task_ids) > 1 else ""
     return TimeoutError(

@@ -17,6 +17,7 @@ from ..wire.result_meta import compress, decode_stored
 from ..wire.states import FAILURE, PENDING, READY_STATES, SUCCESS
 from .arrivals import arrivals, stored
 from .asyncresult import AsyncResult, ResultBase, result_from_tuple
+from .awaiting_many import AwaitableMany
 from .eagerresult import EagerResult
 from .joining import (
     Meta,
@@ -29,6 +30,7 @@ from .joining import (
     read_meta,
     timed_out,
 )
+from .typevars import R_co
 
 __all__ = [
     "AsyncResult",
@@ -42,7 +44,7 @@ __all__ = [
 ]
 
 
-class ResultSet(ResultBase):
+class ResultSet(ResultBase, AwaitableMany[R_co]):
     """The results of several tasks; questions about all of them are one trip to the backend."""
 
     #: The app; set on the class by `app.ResultSet` and `app.GroupResult`.
@@ -101,7 +103,7 @@ class ResultSet(ResultBase):
         """Remove all results from the set; nothing is forgotten."""
         self.results.clear()
 
-    def leaves(self) -> list[AsyncResult]:
+    def leaves(self) -> list[AsyncResult[Any]]:
         return [leaf for result in self.results for leaf in result.leaves()]
 
     # --- looking ------------------------------------------------------------------------
@@ -162,7 +164,7 @@ class ResultSet(ResultBase):
         on_message: Callable[[Meta], Any] | None = None,
         disable_sync_subtasks: bool = True,
         on_interval: Callable[[], Any] | None = None,
-    ) -> list[Any]:
+    ) -> list[R_co]:
         """Return the values in order; wait for all of them up to `timeout` seconds together.
 
         The first failure to be known is raised at once; without `propagate` exceptions stand
@@ -175,13 +177,17 @@ class ResultSet(ResultBase):
             if on_message is not None:
                 on_message(meta)
             leaf.maybe_throw(propagate=propagate, callback=callback)
-        for told in self._waiters[:]:
-            self._waiters.remove(told)
-            told(self)
+        self.tell_waiters()
         return [] if callback is not None else self._values()
 
     join = get
     join_native = get
+
+    def tell_waiters(self) -> None:
+        """Call what `then` was given, once."""
+        for told in self._waiters[:]:
+            self._waiters.remove(told)
+            told(self)
 
     def iter_native(
         self,
@@ -202,7 +208,7 @@ class ResultSet(ResultBase):
         callback: Callable[[Any], Any],
         on_error: Callable[[BaseException], Any] | None = None,
         weak: bool = False,
-    ) -> ResultSet:
+    ) -> ResultSet[R_co]:
         """Call `callback` with this set once `get` has found all of it ready."""
         self._waiters.append(callback)
         return self
@@ -212,17 +218,15 @@ class ResultSet(ResultBase):
         timeout: float | None,
         interval: float | None,
         on_interval: Callable[[], Any] | None,
-    ) -> Iterator[tuple[AsyncResult, Meta]]:
+    ) -> Iterator[tuple[AsyncResult[Any], Meta]]:
         """Yield each leaf and its meta: the known ones first, then as they end."""
-        wanted: dict[str, list[AsyncResult]] = {}
+        wanted: dict[str, list[AsyncResult[Any]]] = {}
         for leaf in self.leaves():
             if leaf._cache is not None:
                 yield leaf, leaf._cache
             elif not leaf.ignored:
                 wanted.setdefault(leaf.id, []).append(leaf)
-        ancestors = {
-            r.id: r for r in self.ancestors(headers=False) if r._cache is None and not r.ignored
-        }
+        ancestors = self.open_ancestors()
         coming = arrivals(
             self.app,
             self.backend,
@@ -244,6 +248,11 @@ class ResultSet(ResultBase):
                     return
         assert timeout is not None
         raise timed_out(self.app, self.backend, list(wanted), timeout)
+
+    def open_ancestors(self) -> dict[str, AsyncResult[Any]]:
+        """Return the results before these in their chain that are not known to be ready."""
+        before = self.ancestors(headers=False)
+        return {r.id: r for r in before if r._cache is None and not r.ignored}
 
     def _values(self) -> list[Any]:
         return [r._values() if isinstance(r, ResultSet) else _value(r) for r in self.results]
@@ -289,7 +298,7 @@ class ResultSet(ResultBase):
         return f"<{type(self).__name__}: [{', '.join(r.id for r in self.results)}]>"
 
 
-class GroupResult(ResultSet):
+class GroupResult(ResultSet[R_co]):
     """The results of a group: a set with an id of its own, which can be saved."""
 
     def __init__(
@@ -339,7 +348,7 @@ class GroupResult(ResultSet):
     @classmethod
     def restore(
         cls, id: str, backend: Backend | None = None, app: Any = None
-    ) -> GroupResult | None:
+    ) -> GroupResult[Any] | None:
         """Return the group saved under `id`, or None.
 
         Raises DecodeError, ContentDisallowed or SecurityError, naming group and backend, if what
@@ -348,7 +357,9 @@ class GroupResult(ResultSet):
         app = app or current.get_app()
         kept_by = backend or app.backend
         data = kept_by.load_group(id)
-        return None if data is None else cast(GroupResult, read_group(app, data, id, kept_by))
+        if data is None:
+            return None
+        return cast("GroupResult[Any]", read_group(app, data, id, kept_by))
 
     def __bool__(self) -> bool:
         return bool(self.id or self.results)
@@ -396,5 +407,5 @@ def _group_in(group_id: str, backend: Backend) -> str:
     return f"the group {group_id} saved in {mask_url(backend.url)}"
 
 
-def _value(result: AsyncResult) -> Any:
+def _value(result: AsyncResult[Any]) -> Any:
     return None if result.ignored else result.result
