@@ -3,29 +3,31 @@
 Celery makes one row of ChordCounter before a header is sent: its results, and how many parts are
 still to come.  Whoever takes the last one drops the row and joins.  Rows of ours stand beside it,
 under names that no group has: one of notes for each chord, one for each part that a worker of
-ours has counted.  The last part that we count is taken off only when the body is published: until
-then Celery's workers can still end the chord, should its owner die.
+ours has counted, one for each step of a workflow that is kept.  The last part that we count is
+taken off only when the body is published: until then Celery's workers can still end the chord,
+should its owner die.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 from django.db import connections, transaction  # type: ignore[import-untyped,unused-ignore]
-from django.db.models import F  # type: ignore[import-untyped,unused-ignore]
+from django.db.models import F, Q  # type: ignore[import-untyped,unused-ignore]
 
 from ..errors import DecodeError
 from ..wire.chord_part import Count, Part
 from . import rows
 
-#: What the names of our rows begin with: notes, and parts.
-_NOTES, _PART = "taskctl:", "taskctl-part:"
+#: What the names of our rows begin with: notes, parts, and steps of workflows.
+_NOTES, _PART, _STEP = "taskctl:", "taskctl-part:", "taskctl-step:"
 #: Longest id of a group that is a name as it is.
 _LONGEST = 120
 #: Rows per question of a sweep.
@@ -85,7 +87,7 @@ class _Chord:
 
     def _minute(self) -> int:
         """Return when our rows may go, in minutes of unix time; 0 is never."""
-        return int((time.time() + self.lifetime) / 60) + 1 if self.lifetime else 0
+        return _minute_in(self.lifetime) if self.lifetime else 0
 
     def start(self, size: int, results: str) -> None:
         """Have Celery's row; what an earlier run of the group has left is forgotten."""
@@ -184,6 +186,7 @@ class CountsInDjango:
 
     counts_parts = True
     keeps_headers = True
+    keeps_steps = True
     chord_expires: float | None
 
     def _database(self, name: str, *, write: bool) -> AbstractContextManager[tuple[Any, str]]:
@@ -273,6 +276,37 @@ class CountsInDjango:
         with self._chord(group_id) as chord:
             chord.fail()
 
+    # --- steps of workflows: rows of ours in the same table -------------------------------------
+
+    def store_steps(self, steps: Mapping[str, bytes], lifetime: float | None) -> None:
+        minute = _minute_in(lifetime) if lifetime else 0
+        with (
+            self._database("ChordCounter", write=True) as (table, alias),
+            transaction.atomic(using=alias),
+        ):
+            for id, step in steps.items():
+                text = base64.b64encode(step).decode()
+                table.update_or_create(
+                    group_id=_STEP + _name(id), defaults={"sub_tasks": text, "count": minute}
+                )
+
+    def load_steps(self, ids: Sequence[str]) -> dict[str, bytes]:
+        names = {_STEP + _name(id): id for id in ids}
+        steps: dict[str, bytes] = {}
+        with self._database("ChordCounter", write=False) as (table, _):
+            live = table.filter(Q(count=0) | Q(count__gt=int(time.time() / 60)))
+            for some in _portions(list(names)):
+                found = live.filter(group_id__in=some).values_list("group_id", "sub_tasks")
+                steps.update((names[name], base64.b64decode(text)) for name, text in found)
+        return steps
+
+    def forget_steps(self, ids: Sequence[str], remember: float) -> None:
+        minute = _minute_in(remember)
+        with self._database("ChordCounter", write=True) as (table, _):
+            for some in _portions([_STEP + _name(id) for id in ids]):
+                later = table.filter(Q(count=0) | Q(count__gt=minute), group_id__in=some)
+                later.update(count=minute)
+
     def sweep_chords(self) -> int:
         """Drop what we noted of chords that have outlived their time, and their rows; return how
         many chords that were."""
@@ -281,11 +315,22 @@ class CountsInDjango:
             noted = old.filter(group_id__startswith=_NOTES)
             texts = list(noted.values_list("sub_tasks", flat=True))
             names = [msgspec.json.decode(text, type=_Notes).group for text in texts if text]
-            for start in range(0, len(names), _ROWS_PER_QUERY):
-                table.filter(group_id__in=names[start : start + _ROWS_PER_QUERY]).delete()
+            for some in _portions(names):
+                table.filter(group_id__in=some).delete()
             noted.delete()
             old.filter(group_id__startswith=_PART).delete()
+            old.filter(group_id__startswith=_STEP).delete()
             return len(names)
+
+
+def _minute_in(seconds: float) -> int:
+    """Return the minute of unix time that is over in `seconds`."""
+    return int((time.time() + seconds) / 60) + 1
+
+
+def _portions(names: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(names), _ROWS_PER_QUERY):
+        yield names[start : start + _ROWS_PER_QUERY]
 
 
 def _name(group_id: str) -> str:

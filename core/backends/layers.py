@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 #: What is tried again.  A wait has a deadline and tries for itself.
 _RETRIED = frozenset(
     "store load forget find store_group load_group forget_group expire begin_chord grow_chord"
-    " keep_header count_part load_parts hold_chord end_chord fail_chord".split()
+    " keep_header count_part load_parts hold_chord end_chord fail_chord"
+    " store_steps load_steps forget_steps".split()
 )
 
 

@@ -170,6 +170,9 @@ class MemcachedBackend(CountsInMemcached, PollingBackend):
     def _chord_ttl(self) -> int:
         return _ttl(self.chord_expires or None)
 
+    def _lifetime_ttl(self, lifetime: float | None) -> int:
+        return _ttl(lifetime)
+
     # --- groups -----------------------------------------------------------------------------
 
     def store_group(self, group_id: str, value: bytes) -> None:

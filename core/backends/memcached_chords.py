@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -29,6 +29,7 @@ class CountsInMemcached:
 
     counts_parts = True
     keeps_headers = True
+    keeps_steps = True
 
     _ask_for: Callable[..., Any]
     load_group: Callable[[str], bytes | None]
@@ -37,6 +38,9 @@ class CountsInMemcached:
         raise NotImplementedError
 
     def _chord_ttl(self) -> int:
+        raise NotImplementedError
+
+    def _lifetime_ttl(self, lifetime: float | None) -> int:
         raise NotImplementedError
 
     def _get(self, key: str) -> bytes | None:
@@ -155,6 +159,28 @@ class CountsInMemcached:
 
     def fail_chord(self, group_id: str) -> None:
         self._set(f"{self._chord_key(group_id)}.f", b"1", self._chord_ttl())
+
+    # --- steps of workflows -------------------------------------------------------------------
+
+    def store_steps(self, steps: Mapping[str, bytes], lifetime: float | None) -> None:
+        ttl = self._lifetime_ttl(lifetime)
+        for id, step in steps.items():
+            self._set(self._step_key(id), step, ttl)
+
+    def load_steps(self, ids: Sequence[str]) -> dict[str, bytes]:
+        found = ((id, self._get(self._step_key(id))) for id in ids)
+        return {id: step for id, step in found if step is not None}
+
+    def forget_steps(self, ids: Sequence[str], remember: float) -> None:
+        """As the contract says, but that a step whose end is nearer than that is kept longer:
+        memcached tells nobody when a key ends."""
+        ttl = self._lifetime_ttl(remember)
+        for id in ids:
+            key = self._step_key(id)
+            self._ask_for(key, lambda client, key=key: client.touch(key, ttl, noreply=False))
+
+    def _step_key(self, id: str) -> str:
+        return f"{self._chord_key(id)}.step"
 
 
 def _leaves(result: Any) -> int:

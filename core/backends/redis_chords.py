@@ -84,6 +84,10 @@ _SHAS = {script: sha1(script.encode()).hexdigest() for script in
          (_COUNT_SCRIPT, _HOLD_SCRIPT, _END_SCRIPT)}  # fmt: skip
 
 
+#: Steps per question.
+_STEPS_PER_COMMAND = 500
+
+
 class ScriptMissing(Exception):
     """The server does not know a script (any more)."""
 
@@ -92,6 +96,7 @@ class RedisChords(Backend):
     """The chord verbs; the commands themselves are carried out by whoever inherits this."""
 
     counts_parts = True
+    keeps_steps = True
 
     def _ask(self, commands: Sequence[Sequence[Any]], deadline: float | None = None) -> list[Any]:
         raise NotImplementedError
@@ -145,6 +150,33 @@ class RedisChords(Backend):
 
     def fail_chord(self, group_id: str) -> None:
         self._ask([("DEL", self._group_key(group_id) + b".s")])
+
+    # --- steps of workflows, `.step` below the key of a group of that id -----------------------
+
+    def store_steps(self, steps: Mapping[str, bytes], lifetime: float | None) -> None:
+        expiry = _seconds(lifetime)
+        kept = ("EX", expiry) if expiry else ()
+        self._ask([("SET", self._step_key(id), step, *kept) for id, step in steps.items()])
+
+    def load_steps(self, ids: Sequence[str]) -> dict[str, bytes]:
+        steps: dict[str, bytes] = {}
+        for start in range(0, len(ids), _STEPS_PER_COMMAND):
+            some = ids[start : start + _STEPS_PER_COMMAND]
+            (found,) = self._ask([("MGET", *map(self._step_key, some))])
+            steps.update((id, step) for id, step in zip(some, found, strict=True) if step)
+        return steps
+
+    def forget_steps(self, ids: Sequence[str], remember: float) -> None:
+        for start in range(0, len(ids), _STEPS_PER_COMMAND):
+            some = ids[start : start + _STEPS_PER_COMMAND]
+            keys = [self._step_key(id) for id in some]
+            left = self._ask([("TTL", key) for key in keys])
+            soon = [key for key, ttl in zip(keys, left, strict=True) if not 0 <= ttl <= remember]
+            if soon:
+                self._ask([("EXPIRE", key, _seconds(remember)) for key in soon])
+
+    def _step_key(self, id: str) -> bytes:
+        return self._group_key(id) + b".step"
 
     def _run(self, script: str, keys: Sequence[bytes], *arguments: Any) -> Any:
         command = ("EVALSHA", _SHAS[script], len(keys), *keys, *arguments)

@@ -15,6 +15,8 @@ from ..sqlitefile import SqliteFile, path_of_url
 from ..wire.outcome import StoredMeta
 from .base import is_news
 from .sqlite_chords import CHORD_TABLES, SqliteChords
+from .sqlite_steps import STEP_TABLES, SqliteSteps
+from .watching import Watch
 
 _MIGRATIONS = (
     (
@@ -46,7 +48,7 @@ _IDS_PER_QUERY = 500
 _SWEEP_EVERY, _SWEEP_ROWS = 60.0, 1000
 
 
-class SqliteBackend(SqliteChords):
+class SqliteBackend(SqliteChords, SqliteSteps):
     """Results in a local file, shared by many processes.
 
     `sqlite:///relative/path`, `sqlite:////absolute/path`, or `sqlite://` for `.taskctl/queue.db`.
@@ -87,6 +89,7 @@ class SqliteBackend(SqliteChords):
                 self._next_sweep = time.monotonic() + _SWEEP_EVERY
                 _sweep(db, "results", now)
                 self._sweep_chords(db, now, _SWEEP_ROWS)
+                _sweep(db, "steps", now)
             self._own_writes += 1
 
     def load(self, task_ids: Sequence[str]) -> dict[str, bytes]:
@@ -163,7 +166,7 @@ class SqliteBackend(SqliteChords):
 
     def expire(self) -> int:
         dropped = 0
-        for table in ("results", "saved_groups"):
+        for table in ("results", "saved_groups", "steps"):
             more = True
             while more:
                 with self._file.write() as db:

@@ -11,6 +11,7 @@ from typing import Any
 from .chord import as_list, assert_joinable, chord, first_of
 from .compound import Compound, members_of, without_repeated_module
 from .group import group
+from .references import shortened
 from .signature import Signature, maybe_signature
 from .stamping import StampingVisitor, collected
 
@@ -72,7 +73,7 @@ class chain(Compound):
         first = steps.pop()
         if steps or options.get("chain"):
             # Reversed, as it travels: the next task is the last one of the list.
-            options["chain"] = [*(options.get("chain") or ()), *steps]
+            options["chain"] = shortened(app, [*(options.get("chain") or ()), *steps])
         sent = first.apply_async(**options)
         return results[0] if steps else sent
 

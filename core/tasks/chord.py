@@ -15,6 +15,7 @@ from .. import current
 from ..errors import ImproperlyConfigured
 from .compound import without_repeated_module
 from .group import group
+from .references import body_for_messages
 from .signature import Signature, maybe_signature
 from .stamping import StampingVisitor, collected
 
@@ -155,7 +156,8 @@ class chord(Signature):
         result = body.freeze(body_id, group_id=group_id, root_id=root_id)
         header = self._header_copy()
         header.options["task_id"] = group_id
-        awaited = header.freeze(group_id=group_id, chord=body, root_id=root_id)
+        carried = body_for_messages(self.app, body, group_id) if header.tasks else body
+        awaited = header.freeze(group_id=group_id, chord=carried, root_id=root_id)
         if header.tasks:
             self._prepare_join(header, awaited, body)
             header.publish(

@@ -16,6 +16,7 @@ from ..wire.saferepr import saferepr
 from ..wire.states import FAILURE, RETRY, REVOKED, SUCCESS
 from .followers import Followers
 from .metas import MetaWriter
+from .references import StepsUnreachable
 from .record import Run
 from .tracebacks import ExceptionInfo
 
@@ -98,7 +99,10 @@ class Endings:
 
     def conclude(self, run: Run) -> None:
         """Bring the run to the end that its kind asks for."""
-        self._by_kind[run.kind](run)
+        try:
+            self._by_kind[run.kind](run)
+        except StepsUnreachable as exc:
+            self._give_back(run, exc)
         effects = run.request.__dict__.get("_effects")
         if effects is not None:  # a task that has ended a chord: celery.chord_unlock
             run.results.extend(effects.results)
@@ -122,6 +126,21 @@ class Endings:
         if request.chord is not None and run.stores and self.followers.app.backend.joins_results:
             # Whoever joins looks for the results of all.
             run.results.append(self.writer.write(request, FAILURE, exc))
+
+    def _give_back(self, run: Run, exc: StepsUnreachable) -> None:
+        """Let the task be run again: what follows it is kept where nobody can read it now."""
+        run.results, run.publications, run.parts = [], [], []
+        run.text, run.exc = saferepr(exc, TEXT_LENGTH), exc
+        if run.task.acks_late:
+            log.error("%s; %s[%s] goes back to its queue", exc, run.task.name, run.request.id)
+            run.kind, run.requeue = REJECTED, True
+        else:
+            log.error("%s; nothing follows %s[%s]", exc, run.task.name, run.request.id)
+            run.kind = FAILED
+            if run.stores_errors:
+                run.results.append(self.writer.write(run.request, FAILURE, exc))
+            if run.request.chord is not None:
+                self.part(run, FAILURE, exc)
 
     # --- one for each kind --------------------------------------------------------------------
 

@@ -311,7 +311,7 @@ def failure_followers(
     except TaskctlError:
         return Aftermath([], [], [])
     request = Context.of_message(message, body, envelope)
-    after = followers_of(app).after_failure(request, exc, traceback, state)
+    after = followers_of(app, patience=0.0).after_failure(request, exc, traceback, state)
     if isinstance(app.backend, DisabledBackend):
         after.results.clear()
     return after
@@ -320,9 +320,12 @@ def failure_followers(
 def followers_of(app: Any, patience: float | None = None) -> Followers:
     """Return what finds the followers of an app's tasks, outside of any run.
 
-    `patience` is how long a join may wait, see Parts.
+    Raises BackendError if what follows is kept in the backend, and that is away.
+
+    `patience` is how long a join may wait, see Parts, and a step that is kept, see References.
     """
-    followers = Followers(app, MetaWriter(app), bool(app.conf.task_inherit_parent_priority))
+    inherits = bool(app.conf.task_inherit_parent_priority)
+    followers = Followers(app, MetaWriter(app), inherits, patience)
     if app.backend.counts_parts:
         followers.parts = Parts(app, followers, patience)
     return followers

@@ -22,6 +22,7 @@ from .context import Context
 from .metas import MetaWriter
 from .parts import Parts, Returned
 from .signature import Signature, maybe_signature
+from .references import References
 from .tracebacks import traceback_text
 
 log = logging.getLogger("taskctl.tasks")
@@ -41,10 +42,18 @@ class Followers:
     `inherit_priority` hands a task's priority on to what follows it.  `parts` counts the parts
     of chords; it is None where nothing is counted: in an eager run, or by this backend.
     """
+    `patience` is how long a backend may be away that keeps what follows, see References.
 
-    def __init__(self, app: Any, writer: MetaWriter, inherit_priority: bool = False) -> None:
+    def __init__(
+        self,
+        app: Any,
+        writer: MetaWriter,
+        inherit_priority: bool = False,
+        patience: float | None = None,
+    ) -> None:
         self.app = app
         self.writer = writer
+        self.references = References(app, patience)
         self.inherit_priority = inherit_priority
         self.parts: Parts | None = None
 
@@ -62,8 +71,8 @@ class Followers:
             for signature in self._callbacks(request.callbacks):
                 signature.apply_async((value,), **lineage)
             if request.chain:
-                step = maybe_signature(request.chain[-1], app=self.app)
-                step.apply_async((value,), chain=request.chain[:-1], **lineage)
+                step, rest = self.references.next_step(request.chain)
+                maybe_signature(step, app=self.app).apply_async((value,), chain=rest, **lineage)
         return publications
 
     def _callbacks(self, callbacks: list[Any] | None) -> list[Any]:
@@ -151,7 +160,7 @@ class Followers:
 
         Beyond Celery, the members of a group at the end fail too: somebody may wait for them.
         """
-        steps = list(chain)
+        steps = self.references.unfolded(chain)
         while steps:
             step = steps.pop()
             options = step.get("options")

@@ -26,6 +26,7 @@ from ..wire.states import PROPAGATE_STATES
 from .arrivals import arrivals
 from .context import Context
 from .joining import deadline_after
+from .references import StepsMissing, released_ids
 from .result import GroupResult
 from .signature import maybe_signature
 
@@ -130,6 +131,8 @@ class Parts:
     def end(self, claim: Claim) -> None:
         """Say that a chord is at an end: all that follows it has been published."""
         backend = self.app.backend
+        if claim.kept:
+            backend.forget_steps(claim.kept, self.remember)
         if claim.failed:
             backend.fail_chord(claim.group_id)
         elif not backend.end_chord(claim.group_id, claim.token, self.remember):
@@ -145,7 +148,14 @@ class Parts:
         """End a chord that is ours; return the parts of other chords that this ends."""
         group_id = one.part.group_id
         try:
-            body = maybe_signature(one.body, app=self.app, clone=True)
+            try:
+                body = self.followers.references.body(one.body)
+            except StepsMissing as exc:
+                body = maybe_signature(one.body, app=self.app)
+                return self._fail(one, token, body, as_chord_error(exc, "Join error"), effects)
+            body = maybe_signature(body, app=self.app, clone=True)
+        except BackendError:
+            raise
         except Exception:  # whatever came in the place of a signature
             log.exception("the body of chord %s cannot be read: it will not run", group_id)
             effects.claims.append(Claim(group_id=group_id, token=token, failed=True))
@@ -162,7 +172,7 @@ class Parts:
             log.exception("the body of chord %s cannot be sent", group_id)
             return self._fail(one, token, body, as_chord_error(exc, "Callback error"), effects)
         effects.publications += publications
-        effects.claims.append(Claim(group_id=group_id, token=token))
+        effects.claims.append(Claim(group_id=group_id, token=token, kept=released_ids(one.body)))
         return []
 
     def _fail(
@@ -176,7 +186,9 @@ class Parts:
         else:
             effects.results += after.results
         effects.publications += after.publications
-        effects.claims.append(Claim(group_id=one.part.group_id, token=token, failed=True))
+        kept = released_ids(one.body)
+        claim = Claim(group_id=one.part.group_id, token=token, failed=True, kept=kept)
+        effects.claims.append(claim)
         return list(after.parts)
 
     def call(

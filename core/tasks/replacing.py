@@ -12,6 +12,7 @@ from ..messaging.producer import gather
 from .chain import chain
 from .chord import as_list, parts_of
 from .group import group
+from .references import References
 from .signature import Signature, maybe_signature
 
 
@@ -58,7 +59,7 @@ def replacement(task: Any, signature: Signature) -> Signature:
     if isinstance(signature, chain):
         for step in signature.tasks:
             step.set(replaced_task_nesting=nesting)
-    for step in reversed(request.chain or []):
+    for step in reversed(References(task.app).unfolded(request.chain or ())):
         following = maybe_signature(step, app=task.app, clone=True)
         following.set(replaced_task_nesting=nesting)
         signature = signature | following

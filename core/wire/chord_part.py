@@ -64,12 +64,14 @@ class LatePart(msgspec.Struct, array_like=True, kw_only=True):
 class Claim(msgspec.Struct, array_like=True, kw_only=True, frozen=True):
     """A chord that is at an end as soon as what follows it is published.
 
-    `token` is that of the claim on its body; `failed` says that the body will never run.
+    `token` is that of the claim on its body; `failed` says that the body will never run.  `kept`
+    are the ids of steps in the backend that nobody needs any more then.
     """
 
     group_id: str
     token: str
     failed: bool = False
+    kept: list[str] = []
 
 
 def encode_member(task_id: str, state: str, result: Any, serializer: str) -> bytes:

@@ -14,10 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backends.base import Backend
+from ..errors import BackendError
 from ..tasks.execute import followers_of
+from ..tasks.followers import Aftermath
 from ..tasks.parts import Parts, Returned
 from ..wire.chord_part import Claim
 from ..wire.message import Publication
+from ..wire.outcome import StoredMeta
 
 log = logging.getLogger("taskctl.worker")
 
@@ -29,11 +32,14 @@ Finish = Callable[[list[Publication]], None]
 
 
 class _Waiting:
-    """One message, and its parts that are not counted yet."""
+    """One message, and its parts that are not counted yet; `find` tells what they are."""
 
-    def __init__(self, parts: Sequence[Returned], finish: Finish) -> None:
+    def __init__(
+        self, parts: Sequence[Returned], finish: Finish, find: Callable[[], Aftermath] | None = None
+    ) -> None:
         self.parts = list(parts)
         self.finish = finish
+        self.find = find
         self.publications: list[Publication] = []
         self.due = 0.0
 
@@ -55,6 +61,20 @@ class Joins:
         else:
             finish([])
 
+    def follow(self, find: Callable[[], Aftermath], finish: Finish) -> list[StoredMeta]:
+        """Find what follows a task; return the results to store now.
+
+        `finish` is called as soon as all else is done, maybe now.  What follows may be kept in a
+        backend that is away: then all of it is done once that is back.
+        """
+        try:
+            after = find()
+        except BackendError:
+            self._waiting.append(_Waiting((), finish, find))
+            return []
+        self.wait(after.parts, lambda more: finish([*after.publications, *more]))
+        return after.results
+
     def pending(self) -> bool:
         """Return whether there is anything to do, now or later."""
         return bool(self._waiting or self.claims)
@@ -74,6 +94,11 @@ class Joins:
         assert self._parts is not None
         now = time.monotonic()
         for one in [one for one in self._waiting if one.due <= now]:
+            if one.find is not None:
+                after = one.find()
+                self.backend.store(after.results)
+                one.parts, one.publications = list(after.parts), list(after.publications)
+                one.find = None
             effects = self._parts.count(one.parts)
             if effects.results:
                 self.backend.store(effects.results)

@@ -152,3 +152,28 @@ class ChordContract:
             counts = list(pool.map(count, [*range(40), *range(40)]))
 
         assert sum(count.owned for count in counts) == 1
+
+    # --- steps of workflows -------------------------------------------------------------------
+
+    def test_steps_are_kept_as_they_are(self, backend: Backend) -> None:
+        steps = {f"w.{n}": bytes(range(256)) * n for n in (1, 2, 3)}
+
+        backend.store_steps(steps, 60.0)
+
+        assert backend.load_steps(["w.1", "w.2", "w.3", "w.4"]) == steps
+        assert backend.load_steps(["w.4"]) == {}
+
+    def test_many_steps_are_kept_for_ever(self, backend: Backend) -> None:
+        steps = {f"w.{n}": str(n).encode() for n in range(1100)}
+
+        backend.store_steps(steps, None)
+        backend.expire()
+
+        assert backend.load_steps(list(steps)) == steps
+
+    def test_steps_that_are_let_go_stay_for_the_time_that_is_given(self, backend: Backend) -> None:
+        backend.store_steps({"w.0": b"first", "w.1": b"second"}, None)
+
+        backend.forget_steps(["w.0", "w.9"], 60.0)
+
+        assert backend.load_steps(["w.0", "w.1"]) == {"w.0": b"first", "w.1": b"second"}

@@ -42,6 +42,7 @@ def names() -> Iterator[dict[str, Any]]:
     """What the calls of the captures are made of."""
     before = current.get_app(make=False)
     with App("proj", broker=f"memory://{uuid4()}", backend=f"memory://{uuid4()}") as app:
+        app.conf.task_workflow_references = False  # as where Celery's workers read
         found: dict[str, Any] = {"chain": chain, "chord": chord, "group": group}
         for name in ("add", "mul", "xsum", "echo", "on_error_old", "on_error_new", "fail"):
             found[name] = app.task(lambda *args: None, name=f"proj.{name}", typing=False)
