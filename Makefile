@@ -7,12 +7,13 @@ STAMP := $(VENV)/.installed
 # Tests wait more than they work: four at a time keep two cores busy.
 WORKERS ?= 4
 TEST_STAMP := $(VENV)/.installed-test
+DOCS_STAMP := $(VENV)/.installed-docs
 
 # Programs that tests start find byte code, as users have it; none is left beside the sources.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 
-.PHONY: help demo test soak lint types bench interop pictures servers install-extras uninstall-extras clean
+.PHONY: help demo test soak lint types bench interop pictures docs servers install-extras uninstall-extras clean
 
 help:
 	@echo "make demo    set up, and watch tasks run on the embedded broker (no server needed)"
@@ -22,6 +23,7 @@ help:
 	@echo "make bench   benchmarks beside Celery"
 	@echo "make interop write docs/interop.md: clients and workers of Celery and taskctl, crosswise"
 	@echo "make pictures    draw docs/pictures/ anew, from real nodes"
+	@echo "make docs    write the site of docs/ to build/docs"
 	@echo "make install-extras PREFIX=/usr/local    manual pages and shell completions; also uninstall-extras"
 	@echo "make clean   remove what the others made"
 
@@ -68,6 +70,15 @@ interop: $(TEST_STAMP) servers
 
 pictures: $(STAMP)
 	@$(BIN)/python docs/pictures.py
+
+$(DOCS_STAMP): pyproject.toml | $(VENV)/bin/python
+	@echo "installing taskctl and the tools of its documentation into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP)
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html docs build/docs
+	@echo "build/docs/index.html"
 
 PREFIX ?= /usr/local
 SHARE := $(DESTDIR)$(PREFIX)/share
