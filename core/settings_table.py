@@ -81,7 +81,6 @@ PREFIXES = (
 
 BY_ITSELF = "the RabbitMQ broker does so by itself"
 STRAIGHT = "rpc results go straight to the reply queue, as in Celery"
-LATER_SECURITY = "signed messages are not there yet"
 NO_BACKEND = "there is no result backend of this kind"
 NO_PART = "the worker is built otherwise: it has no such part to replace"
 
@@ -140,7 +139,7 @@ TASK = (
     _("task_create_missing_queue_type", "str", "classic",
       "Kind of the queues so declared.", choices=("classic", "quorum")),
     _("task_create_missing_queue_exchange_type", "str", None,
-      "Exchange type of the queues so declared; unset, task_default_exchange_type."),
+      "Exchange type of the queues so declared; unset, direct."),
     _("task_dead_letter_queue", "str", "celery.dead",
       "Queue that takes messages which were delivered too often.", own=True),
     _("task_revoke_expires", "seconds", 604800.0,
@@ -182,6 +181,9 @@ TASK = (
     _("task_queues", "queues", None,
       "Queues to consume from: a list of Queue, or a dict of name to options.",
       ("CELERY_QUEUES",)),
+    _("task_priority_order", "str", "highest",
+      "Which number comes first: the highest on every broker, or 'celery': on Redis the lowest.",
+      choices=("highest", "celery"), celery="celery", own=True),
     _("task_queue_max_priority", "int", None, "Highest priority of queues that set none.",
       minimum=0),
     _("task_reject_on_worker_lost", "bool|none", True,
@@ -451,13 +453,14 @@ REDIS = (
     _("redis_socket_keepalive", "bool", False, "Let TCP look whether the server is there."),
 )  # fmt: skip
 
-SECURITY = tuple(_group(LATER_SECURITY,
-    _("security_certificate", "str", None, "File of our own certificate."),
-    _("security_cert_store", "str", None, "Pattern of the files of trusted certificates."),
-    _("security_key", "str", None, "File of our private key."),
+SECURITY = (
+    _("security_certificate", "str", None, "PEM file of our own certificate."),
+    _("security_cert_store", "str", None,
+      "Folder, or pattern, of the PEM files of the certificates that are trusted."),
+    _("security_key", "str", None, "PEM file of our RSA private key."),
     _("security_key_password", "bytes|str", None, "Its password."),
-    _("security_digest", "str", "sha256", "Digest of signatures."),
-))  # fmt: skip
+    _("security_digest", "str", "sha256", "Digest of signatures; equal on all sides."),
+)  # fmt: skip
 
 DATABASE = (
     _("database_url", "str", None, "Database, when result_backend is plain 'database'.",
