@@ -8,10 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import taskctl.core
-
-from .core.version import __version__
-
 if TYPE_CHECKING:
     from . import exceptions, schedules, serialization, signals
     from .core import (
@@ -28,6 +24,7 @@ if TYPE_CHECKING:
         Signature,
         StampingVisitor,
         Task,
+        __version__,
         allow_join_result,
         app_or_default,
         bootsteps,
@@ -46,7 +43,7 @@ if TYPE_CHECKING:
     )
 
 #: Modules that are imported when they are first used.
-_MODULES = ("bootsteps", "exceptions", "schedules", "serialization", "signals")
+_MODULES = ("bootsteps", "core", "exceptions", "schedules", "serialization", "signals")
 
 __all__ = [
     "App",
@@ -86,11 +83,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name != "core":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
-    found = globals()[name] = getattr(taskctl.core, name)
+    found = globals()[name] = getattr(importlib.import_module(".core", __name__), name)
     return found
 
 

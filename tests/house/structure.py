@@ -49,6 +49,8 @@ def room(name: str) -> str:
     parts = name.split(".")
     if parts[:2] == ["taskctl", "compat"]:
         return "compat"
+    if parts[:2] == ["taskctl", "testing"]:
+        return "testing"
     if parts[:2] != ["taskctl", "core"]:
         return "cli"
     if len(parts) == 2:
@@ -73,11 +75,13 @@ FLOORS = {
     "beat": 7,
     "worker": 7,
     "compat": 8,
+    "testing": 8,
     "cli": 9,
 }
 #: The face a user holds, in its files.
 APP = {"app", "assembly", "django", "kin", "reach", "result_place", "security"}
-ROOMS = {room for room in FLOORS if room not in ("ground", "app", "face", "compat", "cli")}
+_NO_FOLDERS = ("ground", "app", "face", "compat", "testing", "cli")
+ROOMS = {room for room in FLOORS if room not in _NO_FOLDERS}
 #: What a room may import besides itself and the ground.
 ALLOWED = {
     "ground": set(),
@@ -94,6 +98,18 @@ ALLOWED = {
     "worker": {"beat", "pool", "app", "messaging", "remote", "wire", "tasks", "backends"},
     # Celery's names for what is ours, in whichever room it lives.
     "compat": {"face", "app", "tasks", "beat", "worker", "remote", "messaging", "backends", "wire"},
+    # Fixtures for users: a whole app with its worker, its broker in memory opened up.
+    "testing": {
+        "face",
+        "app",
+        "tasks",
+        "beat",
+        "worker",
+        "messaging",
+        "brokers",
+        "backends",
+        "wire",
+    },
     "cli": {"compat", "face", "app", "beat", "worker", "remote", "ground"},
 }
 #: What a single module may import besides: results that travel go through the app's broker.
