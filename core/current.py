@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 _lock = threading.RLock()
@@ -66,6 +66,15 @@ def push_task(task: Any, request: Any) -> None:
 def pop_task() -> None:
     """End the innermost running task."""
     running.set(running.get()[:-1])
+
+
+async def during(task: Any, request: Any, awaitable: Awaitable[Any]) -> Any:
+    """Return what the awaitable ends with; `task` runs meanwhile, in this context alone."""
+    push_task(task, request)
+    try:
+        return await awaitable
+    finally:
+        pop_task()
 
 
 def current_task() -> Any | None:

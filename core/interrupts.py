@@ -12,13 +12,17 @@ user's code alone:
 
 Inside the window `interrupt` raises; outside it waits for the window to open, or is dropped by
 `reset` when the request is over.  One interrupt closes the window, so that the `finally` above is
-never struck by another.  Concerns the main thread of a child alone.
+never struck by another.  While a coroutine runs, its loop's code is around it: what brings an
+interrupt to it then is named with `divert`.  Concerns the main thread of a child alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 _allowed = False
 _pending: BaseException | None = None
+_carrier: Callable[[], None] | None = None
 
 
 def allow() -> None:
@@ -43,10 +47,20 @@ def reset() -> None:
     _pending = None
 
 
+def divert(carrier: Callable[[], None] | None) -> Callable[[], None] | None:
+    """Call `carrier` instead of raising, None: raise again; return what was called before."""
+    global _carrier
+    before, _carrier = _carrier, carrier
+    return before
+
+
 def interrupt(exc: BaseException) -> None:
     """Raise `exc` if the window is open, else keep it until it opens; for signal handlers."""
     global _allowed, _pending
-    if _allowed:
+    if not _allowed:
+        _pending = exc
+    elif _carrier is not None:
+        _carrier()
+    else:
         _allowed = False
         raise exc
-    _pending = exc

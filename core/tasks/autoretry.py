@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import random
+from types import CoroutineType
 from typing import Any
 
 from ..errors import Ignore, Reject, Retry
@@ -34,21 +35,34 @@ def add_autoretry(task: Any, options: dict[str, Any]) -> None:
     jitter = bool(option("retry_jitter", True))
     plain_run = task.run
 
-    @functools.wraps(plain_run)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def retry(exc: BaseException) -> BaseException:
+        again = dict(retry_kwargs)
+        if factor:
+            again["countdown"] = backoff(factor, task.request.retries, longest, jitter)
+        # A limit that the task itself gave to `retry` in this run holds here too.
+        limit = vars(task.request).get("_retry_limit")
+        if limit is not None:
+            again["max_retries"] = limit
+        failure: BaseException = task.retry(exc=exc, **again)
+        return failure
+
+    async def end(coroutine: Any) -> Any:
         try:
-            return plain_run(*args, **kwargs)
+            return await coroutine
         except unwanted:
             raise
         except wanted as exc:
-            again = dict(retry_kwargs)
-            if factor:
-                again["countdown"] = backoff(factor, task.request.retries, longest, jitter)
-            # A limit that the task itself gave to `retry` in this run holds here too.
-            limit = vars(task.request).get("_retry_limit")
-            if limit is not None:
-                again["max_retries"] = limit
-            raise task.retry(exc=exc, **again) from exc
+            raise retry(exc) from exc
+
+    @functools.wraps(plain_run)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            value = plain_run(*args, **kwargs)
+        except unwanted:
+            raise
+        except wanted as exc:
+            raise retry(exc) from exc
+        return end(value) if type(value) is CoroutineType else value
 
     task._plain_run = plain_run
     task.run = run

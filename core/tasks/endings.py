@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import time
 from collections.abc import Callable
-from types import CoroutineType
 from typing import Any
 
-from .. import interrupts, signals
+from .. import interrupts, loops, signals
 from ..errors import Ignore, Reject, Retry, WorkerLostError
 from ..wire.outcome import FAILED, IGNORED, REJECTED, RETRIED, SUCCEEDED
 from ..wire.saferepr import saferepr
 from ..wire.states import FAILURE, RETRY, REVOKED, SUCCESS
+from .asyncresult import ResultBase
 from .followers import Followers
 from .metas import MetaWriter
-from .references import StepsUnreachable
 from .record import Run
+from .references import StepsUnreachable
 from .tracebacks import ExceptionInfo
 
 log = logging.getLogger("taskctl.tasks")
@@ -43,31 +42,51 @@ def perform(run: Run) -> None:
             finally:
                 interrupts.forbid()
         run.kind = SUCCEEDED
-    except Retry as exc:
-        run.exc, run.kind = exc, RETRIED
-    except Reject as exc:
-        run.exc, run.kind = exc, REJECTED
-    except Ignore as exc:
-        run.exc, run.kind = exc, IGNORED
-    except Exception as exc:
-        run.exc, run.kind = exc, FAILED
     except BaseException as exc:
+        note_raised(run, exc)
+
+
+def note_raised(run: Run, exc: BaseException) -> None:
+    """Note what the user's code has raised, and what that means."""
+    run.exc, run.kind = exc, FAILED
+    if isinstance(exc, Retry):
+        run.kind = RETRIED
+    elif isinstance(exc, Reject):
+        run.kind = REJECTED
+    elif isinstance(exc, Ignore):
+        run.kind = IGNORED
+    elif not isinstance(exc, Exception):
         # SystemExit, KeyboardInterrupt: were it stored as it is, it would end the program of
         # whoever calls get().
-        run.exc, run.kind = _tamed(run, exc), FAILED
+        run.exc = _tamed(run, exc)
 
 
 def _users_code(run: Run) -> Any:
     plan, request = run.plan, run.request
     if plan.before_start is not None:
-        plan.before_start(request.id, request.args, request.kwargs)
-    value = plan.call(*request.args, **request.kwargs)
-    return _awaited(value) if type(value) is CoroutineType else value
+        loops.finished(plan.before_start(request.id, request.args, request.kwargs))
+    return result_of(plan.call(*request.args, **request.kwargs))
 
 
-def _awaited(coroutine: CoroutineType[Any, Any, Any]) -> Any:
-    # Imported here: a tenth of what a client takes to start, and few tasks are coroutines.
-    return importlib.import_module("asyncio").run(coroutine)
+def result_of(value: Any) -> Any:
+    """Return the result of a call that has returned `value`: a coroutine's is what it ends with.
+
+    An AsyncResult, which can be awaited too, is returned: tasks do not wait for tasks.
+    """
+    return value if isinstance(value, ResultBase) else loops.finished(value)
+
+
+def _tell_failed(run: Run, exc: BaseException, einfo: ExceptionInfo) -> None:
+    if signals.task_failure.receivers:
+        signals.task_failure.send(
+            sender=run.task,
+            task_id=run.request.id,
+            exception=exc,
+            args=run.request.args,
+            kwargs=run.request.kwargs,
+            traceback=einfo.tb,
+            einfo=einfo,
+        )
 
 
 def _tamed(run: Run, exc: BaseException) -> BaseException:
@@ -108,6 +127,21 @@ class Endings:
             run.results.extend(effects.results)
             run.publications.extend(effects.publications)
 
+    def _give_back(self, run: Run, exc: StepsUnreachable) -> None:
+        """Let the task be run again: what follows it is kept where nobody can read it now."""
+        run.results, run.publications, run.parts = [], [], []
+        run.text, run.exc = saferepr(exc, TEXT_LENGTH), exc
+        if run.task.acks_late:
+            log.error("%s; %s[%s] goes back to its queue", exc, run.task.name, run.request.id)
+            run.kind, run.requeue = REJECTED, True
+        else:
+            log.error("%s; nothing follows %s[%s]", exc, run.task.name, run.request.id)
+            run.kind = FAILED
+            if run.stores_errors:
+                run.results.append(self.writer.write(run.request, FAILURE, exc))
+            if run.request.chord is not None:
+                self.part(run, FAILURE, exc)
+
     def part(self, run: Run, state: str, result: Any) -> None:
         """Note that a part of a chord has ended."""
         if self.followers.parts is not None:
@@ -126,21 +160,6 @@ class Endings:
         if request.chord is not None and run.stores and self.followers.app.backend.joins_results:
             # Whoever joins looks for the results of all.
             run.results.append(self.writer.write(request, FAILURE, exc))
-
-    def _give_back(self, run: Run, exc: StepsUnreachable) -> None:
-        """Let the task be run again: what follows it is kept where nobody can read it now."""
-        run.results, run.publications, run.parts = [], [], []
-        run.text, run.exc = saferepr(exc, TEXT_LENGTH), exc
-        if run.task.acks_late:
-            log.error("%s; %s[%s] goes back to its queue", exc, run.task.name, run.request.id)
-            run.kind, run.requeue = REJECTED, True
-        else:
-            log.error("%s; nothing follows %s[%s]", exc, run.task.name, run.request.id)
-            run.kind = FAILED
-            if run.stores_errors:
-                run.results.append(self.writer.write(run.request, FAILURE, exc))
-            if run.request.chord is not None:
-                self.part(run, FAILURE, exc)
 
     # --- one for each kind --------------------------------------------------------------------
 
@@ -190,16 +209,7 @@ class Endings:
         if run.plan.on_failure is not None:
             hook = run.plan.on_failure
             self._hook(run, hook, exc, request.id, request.args, request.kwargs, einfo)
-        if signals.task_failure.receivers:
-            signals.task_failure.send(
-                sender=task,
-                task_id=request.id,
-                exception=exc,
-                args=request.args,
-                kwargs=request.kwargs,
-                traceback=einfo.tb,
-                einfo=einfo,
-            )
+        _tell_failed(run, exc, einfo)
         if run.plan.after_return is not None:
             self._after_return(run, FAILURE, exc)
 
@@ -242,13 +252,14 @@ class Endings:
             run.results.append(self.writer.write(run.request, FAILURE, reject, text))
         if not run.requeue:
             self.unfinished(run, reject)
+            _tell_failed(run, reject, ExceptionInfo(reject))
         run.text = saferepr(reject, TEXT_LENGTH)
 
     # --- the user's hooks ---------------------------------------------------------------------
 
     def _hook(self, run: Run, hook: Callable[..., Any], *args: Any) -> None:
         try:
-            hook(*args)
+            loops.finished(hook(*args))
         except Exception:
             if run.eager:
                 raise

@@ -12,7 +12,7 @@ import os
 import socket
 from typing import Any
 
-from .. import current, interrupts, signals
+from .. import current, interrupts, loops, signals
 from ..backends.disabled import DisabledBackend
 from ..errors import BackendError, NotRegistered, TaskctlError
 from ..wire.codecs import accepted_types
@@ -77,11 +77,14 @@ class Executor:
         self._parts = followers.parts
         self._endings = Endings(self._writer, followers)
         self._plans.clear()
-        signals.worker_process_init.send(sender=None)
+        loops.keep()
+        signals.worker_process_init.send(sender=self.hostname)
 
     def leave(self, exitcode: int = 0) -> None:
         """Say goodbye before this process ends: sends worker_process_shutdown."""
-        signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=exitcode)
+        sender = self.hostname
+        signals.worker_process_shutdown.send(sender=sender, pid=os.getpid(), exitcode=exitcode)
+        loops.close()
 
     # --- once per task --------------------------------------------------------------------
 
@@ -106,28 +109,37 @@ class Executor:
         interrupts.forbid()  # until the user's code runs: a soft limit must not strike ours
         run = Run(describe)
         try:
-            message = self._decode(run, envelope)
-            if message is None:
-                return _outcome(run)
-            delivery = (deliveries, redelivered, hard, soft, queue)
-            if not self._begin(run, message, envelope, delivery):
-                return _outcome(run)
-            if self._deduplicates and self._done_before(run):
-                return _outcome(run)
-            current.push_task(run.task, run.request)
-            try:
-                self._announce(run)
-                perform(run)
-                self._endings.conclude(run)
-                if run.plan.backend is not None:
-                    self._store_apart(run)
-                if run.parts:
-                    self._count(run)
-            finally:
-                self._leave(run)
+            if self._prepare(run, envelope, (deliveries, redelivered, hard, soft, queue)):
+                self._steps(run)
         except BaseException as exc:
             self._break_down(run, exc)
         return _outcome(run)
+
+    def _prepare(self, run: Run, envelope: bytes, delivery: tuple[Any, ...]) -> bool:
+        """Read the message and find its task; return whether it can run."""
+        message = self._decode(run, envelope)
+        return message is not None and self._begin(run, message, envelope, delivery)
+
+    def _steps(self, run: Run) -> None:
+        """Run what is prepared, unless it has been done before."""
+        if self._deduplicates and self._done_before(run):
+            return
+        current.push_task(run.task, run.request)
+        try:
+            self._announce(run)
+            self._mark_started(run)
+            perform(run)
+            self._finish(run)
+        finally:
+            self._leave(run)
+
+    def _finish(self, run: Run) -> None:
+        """Write down what became of it, and what follows."""
+        self._endings.conclude(run)
+        if run.plan.backend is not None:
+            self._store_apart(run)
+        if run.parts:
+            self._count(run)
 
     def _decode(self, run: Run, envelope: bytes) -> TaskMessage | None:
         """Read the headers; a message that is no task is at an end here."""
@@ -202,7 +214,7 @@ class Executor:
         return True
 
     def _announce(self, run: Run) -> None:
-        """Tell who listens that the task is about to run; store STARTED if that is wanted."""
+        """Tell who listens that the task is about to run."""
         request, task = run.request, run.task
         if signals.task_prerun.receivers:
             signals.task_prerun.send(
@@ -212,6 +224,10 @@ class Executor:
                 args=request.args,
                 kwargs=request.kwargs,
             )
+
+    def _mark_started(self, run: Run) -> None:
+        """Store STARTED if that is wanted."""
+        request, task = run.request, run.task
         if run.stores and task.track_started:
             where = {"pid": os.getpid(), "hostname": self.hostname}
             try:
@@ -303,6 +319,8 @@ def failure_followers(
     of chords.  Those errbacks that take the failure itself and are registered are called here, as
     Celery does.  A message that cannot be read has no followers.  In state REVOKED only chords
     are told.
+
+    Raises BackendError if what follows is kept in the backend, and that is away.
     """
     accept = accepted_types(app.conf.accept_content, app.conf.task_max_decompressed_size)
     try:
@@ -319,8 +337,6 @@ def failure_followers(
 
 def followers_of(app: Any, patience: float | None = None) -> Followers:
     """Return what finds the followers of an app's tasks, outside of any run.
-
-    Raises BackendError if what follows is kept in the backend, and that is away.
 
     `patience` is how long a join may wait, see Parts, and a step that is kept, see References.
     """

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from .. import loops
 from ..errors import ChordError, NotRegistered
 from ..messaging.producer import gather
 from ..wire.message import Publication
@@ -21,8 +22,8 @@ from .canvas import group
 from .context import Context
 from .metas import MetaWriter
 from .parts import Parts, Returned
-from .signature import Signature, maybe_signature
 from .references import References
+from .signature import Signature, maybe_signature
 from .tracebacks import traceback_text
 
 log = logging.getLogger("taskctl.tasks")
@@ -41,8 +42,8 @@ class Followers:
 
     `inherit_priority` hands a task's priority on to what follows it.  `parts` counts the parts
     of chords; it is None where nothing is counted: in an eager run, or by this backend.
-    """
     `patience` is how long a backend may be away that keeps what follows, see References.
+    """
 
     def __init__(
         self,
@@ -52,8 +53,8 @@ class Followers:
         patience: float | None = None,
     ) -> None:
         self.app = app
-        self.writer = writer
         self.references = References(app, patience)
+        self.writer = writer
         self.inherit_priority = inherit_priority
         self.parts: Parts | None = None
 
@@ -182,7 +183,7 @@ class Followers:
             try:
                 signature = maybe_signature(errback, app=self.app)
                 if self._takes_the_failure(signature):
-                    signature(request, exc, traceback)
+                    loops.finished(signature(request, exc, traceback))
                 else:
                     to_send.append(signature)
             except Exception:

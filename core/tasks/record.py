@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ class Plan:
 
     __slots__ = (
         "after_return",
+        "awaits",
         "backend",
         "before_start",
         "call",
@@ -30,7 +32,12 @@ class Plan:
 
     def __init__(self, task: Any, base: type) -> None:
         self.task = task
-        self.call: Callable[..., Any] = task if _is_own(task, base, "__call__") else task.run
+        calls = _is_own(task, base, "__call__")
+        self.call: Callable[..., Any] = task if calls else task.run
+        #: Whether calling it only makes a coroutine, which runs nothing yet.
+        self.awaits = inspect.iscoroutinefunction(
+            task.__call__ if calls else vars(task).get("_plain_run", task.run)
+        )
         #: A result backend of the task's own, else None.
         self.backend: Any = task.backend if _has_own_backend(task, base) else None
         self.before_start = _hook(task, base, "before_start")

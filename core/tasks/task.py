@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from types import CoroutineType
 from typing import Any, ClassVar, Generic, NamedTuple, ParamSpec, TypeVar
 from uuid import uuid4
 
@@ -84,11 +85,15 @@ class Task(InRun, Generic[P, R]):
             # A subclass's __call__ that ends in super().__call__: this is the run itself.
             request._inside = True
             return self.run(*args, **kwargs)  # type: ignore[no-any-return]
-        current.push_task(self, Context({"args": args, "kwargs": kwargs, "task": self.name}))
+        request = Context({"args": args, "kwargs": kwargs, "task": self.name})
+        current.push_task(self, request)
         try:
-            return self.run(*args, **kwargs)  # type: ignore[no-any-return]
+            value: Any = self.run(*args, **kwargs)
         finally:
             current.pop_task()
+        if type(value) is CoroutineType:
+            value = current.during(self, request, value)
+        return value  # type: ignore[no-any-return]
 
     # --- calling --------------------------------------------------------------------------
 
