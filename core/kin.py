@@ -158,12 +158,31 @@ class Kin:
         """Return settings as they are; for subclasses of Celery's class that call it."""
         return values
 
-    def setup_security(self, *args: Any, **kwargs: Any) -> None:
-        """Raise UnsupportedFeature: messages are not signed."""
-        raise UnsupportedFeature(
-            "app.setup_security", "signed messages (serializer 'auth') are not there yet",
-            "use TLS to the broker (broker_use_ssl) and the json serializer",
-        )  # fmt: skip
+    def setup_security(
+        self,
+        allowed_serializers: Iterable[str] | None = None,
+        key: str | None = None,
+        key_password: str | bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str | None = None,
+        serializer: str = "json",
+    ) -> None:
+        """Sign what is sent, and take only what a trusted certificate has signed.
+
+        Needs `task_serializer = "auth"` and `accept_content = ["auth"]`.  `key`, `key_password`,
+        `cert`, `store` and `digest` stand for the settings `security_key`,
+        `security_key_password`, `security_certificate`, `security_cert_store` and
+        `security_digest`; `serializer` is what is signed, `allowed_serializers` what else (such as
+        pickle) may be inside what others signed.  Reads the settings; holds for all apps of the
+        process, as in Celery.
+
+        Raises ImproperlyConfigured for files that are missing, cannot be read or do not fit
+        together, and without the package cryptography.
+        """
+        from .security import set_up  # for those who sign alone
+
+        set_up(self, allowed_serializers, key, key_password, cert, store, digest, serializer)
 
     # --- parts under their names ----------------------------------------------------------
 

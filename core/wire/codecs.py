@@ -17,9 +17,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ..errors import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
+from ..errors import (
+    ContentDisallowed,
+    DecodeError,
+    EncodeError,
+    ImproperlyConfigured,
+    SecurityError,
+)
 from . import foreign, formats
 from .compression import COMPRESSIONS, LARGEST_BODY, compress, compression_named, decompress
+from .signed import AUTH
 
 __all__ = [
     "CODECS",
@@ -32,6 +39,7 @@ __all__ = [
     "compression_named",
     "decode",
     "decompress",
+    "disallowed",
     "encode",
     "json_decode",
     "json_encode",
@@ -206,6 +214,10 @@ def codec_named(name: str) -> Codec:
     Raises ImproperlyConfigured naming the choices.
     """
     codec = CODECS.get(name) or _BY_CONTENT_TYPE.get(name)
+    if codec is None and name == AUTH:
+        raise ImproperlyConfigured(
+            "serializer 'auth' signs messages: call app.setup_security(...) where the app is made"
+        )
     if codec is None:
         choices = ", ".join(CODECS)
         raise ImproperlyConfigured(f"unknown serializer {name!r}: choose {choices}")
@@ -249,6 +261,13 @@ def encode(value: Any, serializer: str) -> tuple[str, str, bytes]:
         raise EncodeError(f"cannot encode as {serializer}: {exc}") from exc
 
 
+def disallowed(content_type: str, why: str = "not in accept_content") -> ContentDisallowed:
+    """Return the error that refuses a content type, by the name settings use for it."""
+    name = next((n for n, codec in CODECS.items() if codec.content_type == content_type), "")
+    shown = f"{content_type!r} ({name})" if name else f"{content_type!r}"
+    return ContentDisallowed(f"refusing to decode content type {shown}: {why}")
+
+
 def _raw(value: Any) -> tuple[str, str, bytes]:
     if isinstance(value, str):
         return "application/data", "utf-8", value.encode("utf-8")
@@ -266,14 +285,14 @@ def decode(
     if the bytes are not what they say.
     """
     if accept is not None and content_type not in accept and content_type not in RAW_TYPES:
-        raise ContentDisallowed(
-            f"refusing to decode content type {content_type!r}: not in accept_content"
-        )
+        raise disallowed(content_type)
     codec = _BY_CONTENT_TYPE.get(content_type)
     try:
         if codec is not None and codec.decode is not None:
             return codec.decode(data)
         return data if content_encoding == "binary" else data.decode(content_encoding)
+    except SecurityError:  # signed, and not as it should be
+        raise
     except ImproperlyConfigured as exc:  # a driver is missing here: no fault of the message
         raise DecodeError(f"cannot read {content_type}: {exc}") from exc
     except Exception as exc:

@@ -7,9 +7,9 @@ Register where both senders and workers import it, such as the module of the app
 from __future__ import annotations
 
 from .codecs import accepted_types, register, register_type, unregister
-from .codecs import decode as loads
 from .codecs import encode as dumps
 from .compression import register_compression
+from .trust import loads
 
 __all__ = [
     "accepted_types",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from taskctl.core.wire import codecs
+from taskctl.core.wire import codecs, trust
 
 
 def json_loads(s: Any, **_: Any) -> Any:
@@ -37,7 +37,8 @@ def loads(
     """Return the value that was encoded; ContentDisallowed if its type is not accepted."""
     raw = data.encode(content_encoding) if isinstance(data, str) else bytes(data)
     accepted = None if accept is None or force else codecs.accepted_types(accept)
-    return codecs.decode(raw, content_type or "application/data", content_encoding, accepted)
+    content_type = content_type or "application/data"
+    return trust.loads(raw, content_type, content_encoding, accepted, force)
 
 
 def prepare_accept_content(accept: Iterable[str] | None, name_to_type: Any = None) -> Any:
@@ -46,11 +47,13 @@ def prepare_accept_content(accept: Iterable[str] | None, name_to_type: Any = Non
 
 
 def enable_insecure_serializers(choices: Iterable[str] = ("pickle", "yaml", "msgpack")) -> None:
-    """Nothing: what an app accepts is in its setting `accept_content`."""
+    """Let `loads` read these again; what an app accepts is in its setting `accept_content`."""
+    trust.trust(choices)
 
 
 def disable_insecure_serializers(allowed: Iterable[str] | None = None) -> None:
-    """Nothing: what an app accepts is in its setting `accept_content`."""
+    """Let `loads` refuse all others; what an app accepts is in its setting `accept_content`."""
+    trust.distrust_all_but(allowed or ())
 
 
 # --- text and bytes ---------------------------------------------------------------------------

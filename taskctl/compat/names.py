@@ -196,6 +196,7 @@ MODULES: dict[str, str] = {
         taskctl.core.schedules: BaseSchedule crontab maybe_schedule schedstate schedule solar
         taskctl.core.cronfields: ParseException crontab_parser
     """,
+    "celery.security": "taskctl.compat.security: disable_untrusted_serializers setup_security",
     "celery.signals": """
         taskctl.core.signals: after_setup_logger after_setup_task_logger after_task_publish
         taskctl.core.signals: beat_embedded_init beat_init before_task_publish

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 from taskctl.core.errors import UnsupportedFeature
 from taskctl.core.wire import queues
-
-#: kombu's names of the delivery modes.
-_MODES = {"transient": 1, "persistent": 2}
 
 
 class _Maker(type):
@@ -30,8 +26,6 @@ class Exchange(metaclass=_Maker):
         cls, name: str = "", type: str = "", channel: Any = None, **options: Any
     ) -> queues.Exchange:
         _refuse_subclass(cls, Exchange)
-        mode = options.get("delivery_mode")
-        options["delivery_mode"] = _MODES.get(mode, mode) if isinstance(mode, str) else mode
         return queues.Exchange(
             name=name, type=type or "direct", **_known(queues.Exchange, options, "kombu.Exchange")
         )
@@ -55,14 +49,9 @@ class Queue(metaclass=_Maker):
         _refuse_subclass(cls, Queue)
         if on_declared is not None:
             raise UnsupportedFeature("kombu.Queue(on_declared=...)", "queues call nobody back")
-        if bindings:
-            fields = queues.Queue.__struct_fields__
-            if "bindings" not in fields:
-                raise UnsupportedFeature(
-                    "kombu.Queue(bindings=...)", "a queue has one binding",
-                    "declare the others with 'taskctl amqp queue.bind'",
-                )  # fmt: skip
-            options["bindings"] = tuple(bindings)
+        if isinstance(exchange, list | tuple | set):
+            bindings, exchange = [*(bindings or ()), *exchange], None
+        options["bindings"] = tuple(bindings or ())
         if isinstance(exchange, str):
             exchange = Exchange(exchange)
         return queues.Queue(
@@ -83,24 +72,22 @@ def Broadcast(
     **options: Any,
 ) -> queues.Queue:
     """Return a queue of this process's own on a fanout exchange: each worker gets every message."""
-    own = queue or f"bcast.{uuid4()}"
-    if queue and unique:
-        own = f"{queue}.{uuid4()}"
-    made = exchange or Exchange(name or "", type="fanout")
-    return Queue(own, made, auto_delete=auto_delete, alias=alias or name, **options)
+    return queues.Broadcast(
+        name, queue, unique, auto_delete, exchange, alias,
+        **_known(queues.Queue, options, "kombu.Broadcast"),
+    )  # fmt: skip
 
 
-class binding:
+class binding(metaclass=_Maker):
     """One more binding of a queue."""
 
-    def __init__(
-        self, exchange: Any = None, routing_key: str = "", arguments: Any = None,
+    made = queues.Binding
+
+    def __new__(  # type: ignore[misc]  # a Binding of ours
+        cls, exchange: Any = None, routing_key: str = "", arguments: Any = None,
         unbind_arguments: Any = None,
-    ) -> None:  # fmt: skip
-        self.exchange = exchange
-        self.routing_key = routing_key
-        self.arguments = arguments
-        self.unbind_arguments = unbind_arguments
+    ) -> queues.Binding:  # fmt: skip
+        return queues.Binding(exchange, routing_key or "", arguments)
 
 
 #: Arguments that say how kombu works, not what the queue is.

@@ -57,7 +57,7 @@ MODULES: dict[str, str] = {
     "celery.platforms": f"{_INSIDE} | use the options --pidfile, --uid, --gid and --detach",
     "celery.result": _CONSTANT,
     "celery.schedules": _CONSTANT,
-    "celery.security": "signed messages are not there yet | use TLS to the broker",
+    "celery.security": f"{_INSIDE} | call app.setup_security",
     "celery.utils": _INSIDE,
     "celery.utils.abstract": _INSIDE,
     "celery.utils.annotations": f"{_INSIDE} | use typing",

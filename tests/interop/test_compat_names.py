@@ -99,7 +99,8 @@ def test_celerys_defaults_hold_while_it_is_installed(installed: None) -> None:
     conf = taskctl.App("drop-in", set_as_current=False).conf
 
     assert sorted(from_celery) == [
-        "redis_socket_timeout", "task_acks_late", "task_reject_on_worker_lost",
+        "redis_socket_timeout", "task_acks_late", "task_priority_order",
+        "task_reject_on_worker_lost",
         "worker_prefetch_multiplier",
     ]  # fmt: skip
     assert {name: conf[name] for name in from_celery} == from_celery
@@ -137,7 +138,7 @@ def test_defaults_are_ours_again_when_it_is_uninstalled(installed: None) -> None
         ("import celery.backends.cassandra", "there is no result backend of this kind"),
         ("from kombu import Connection", "use app.connection_for_write()"),
         ("import celery; celery.Celery('x', amqp='my:AMQP')", "cannot be replaced"),
-        ("import celery; celery.Celery('x').setup_security()", "use TLS to the broker"),
+        ("from celery.security.key import PrivateKey", "call app.setup_security"),
         ("import celery; celery.Celery('x').amqp.TaskConsumer()", "app.amqp.TaskConsumer"),
         ("import kombu; kombu.Queue('q', on_declared=print)", "kombu.Queue(on_declared=...)"),
         ("from celery.contrib.migrate import move", "run 'taskctl migrate'"),
