@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from taskctl.core import clock as house_clock
 from taskctl.core import signals
-from taskctl.core.wire.outcome import FAILED, LOST, Outcome
+from taskctl.core.tasks.joining import read_meta
+from taskctl.core.wire.outcome import FAILED, LOST, SUCCEEDED, Outcome
 from taskctl.core.wire.queues import Queue
+from taskctl.core.wire.saferepr import saferepr
 from taskctl.core.worker.options import resolve
 from taskctl.core.worker.signalbox import SignalBox
 from taskctl.core.worker.worker import Worker
@@ -234,6 +236,8 @@ class InProcessWorker:
             first = fresh[0]
             if first.exception is None:
                 raise RuntimeError(f"{first!r}")
+            # A task's exception keeps no frames: they would keep its arguments alive.
+            first.exception.add_note(f"{first.task}[{first.id}] failed:\n{first.traceback}")
             raise first.exception
 
     def assert_no_failures(self) -> None:
@@ -252,8 +256,16 @@ class InProcessWorker:
         if request is None:
             return
         exception, traceback = self._errors.pop(request.id, (None, ""))
-        text = outcome.text or ""
+        text = outcome.text or self._returned(outcome)
         self.ran.append(Ran(request.type, request.id, outcome.kind, text, exception, traceback))
+
+    def _returned(self, outcome: Outcome) -> str:
+        """Return the repr of what a task returned, if that is kept."""
+        if outcome.kind != SUCCEEDED or not outcome.results:
+            return ""
+        last = outcome.results[-1]
+        meta = read_meta(self.app, last.meta, last.task_id, self.app.backend)
+        return saferepr(meta["result"])
 
     def __repr__(self) -> str:
         return f"<InProcessWorker: {len(self.ran)} ran, {len(self.failures)} failed>"
