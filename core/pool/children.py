@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from ..signals import worker_before_create_process
 from .backoff import Backoff
 from .handle import Death, Handle
 from .scoreboard import BOOTING, FREE, LEAVING, NOTHING, SERVING, SINCE, Scoreboard, Slot
@@ -23,11 +24,20 @@ _BOOT_WITHIN = 10.0
 
 
 class Children:
-    """The handles, by index; `start` is what a new child runs, `poll` hears of deaths."""
+    """The handles, by index; `start` is what a new child runs, `poll` hears of deaths.
 
-    def __init__(self, start: Callable[[int, Slot], NoReturn], poll: select.epoll) -> None:
+    `expect` is called, with index and slot too, before a child is forked.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[int, Slot], NoReturn],
+        poll: select.epoll,
+        expect: Callable[[int, Slot], None],
+    ) -> None:
         self._start = start
         self._poll = poll
+        self._expect = expect
         self._scoreboard = Scoreboard()
         self._handles: dict[int, Handle] = {}
         self.backoff = Backoff()
@@ -120,7 +130,9 @@ class Children:
     def _fork(self, now: float) -> bool:
         index = next(i for i in range(len(self._handles) + 1) if i not in self._handles)
         handle = Handle(index, self._scoreboard.slot(index))
+        worker_before_create_process.send(sender=self)
         try:
+            self._expect(index, handle.slot)
             handle.fork(self._start)
         except OSError as exc:
             handle.close()

@@ -1,18 +1,12 @@
 """Prefork: children forked by the parent, the pool for everything that is not trivial.
 
-One thread forks, feeds, listens and judges.  Work goes down one shared socket (feed.py), outcomes
-come up another; what each child does stands on the scoreboard, which costs a child a few stores
-and the parent nothing.  A child that dies is judged by its slot after its last outcomes were
-read: the request in it is LOST, one it had not claimed goes to another child (inquest.py).
-
-The parent should have no other thread when it forks.  Needs os.fork, SOCK_SEQPACKET and epoll:
-Linux.
+Work goes down one shared socket (feed.py) to whichever child is idle; what each child does stands
+on the scoreboard, which costs a child a few stores and the parent nothing.  The request in the slot
+of a child that died is LOST, one it had not claimed goes to another child (inquest.py).
 """
 
 from __future__ import annotations
 
-import gc
-import os
 import select
 import signal
 import time
@@ -20,84 +14,29 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from ..wire.outcome import LOST, TIMED_OUT, Outcome
-from . import frames
-from .base import Pool, PoolError, Running, Serve, Started, Work
+from .base import PoolError, Running, Serve, Work
 from .child import Channels, Child, Terms
-from .children import Children
 from .feed import Feed
+from .forked import LOOK_EVERY, ForkedPool, Told
 from .handle import Death, Handle
 from .inquest import Inquest
 from .limits import Limits
-from .scoreboard import BOOTING, MAX_CHILDREN, NOTHING, SERVING, Slot
+from .scoreboard import MAX_CHILDREN, NOTHING, SERVING, Slot
 
-#: Seconds between two looks at children and limits while outcomes stream in.
-_LOOK_EVERY = 0.02
-#: Seconds between two looks while an inquest is open, and while something can happen of which
-#: the poll does not tell: a death without a pidfd, a descriptor that becomes free.
-_LOOK_CLOSELY, _LOOK_BLINDLY = 0.002, 0.1
-#: Seconds between two looks for the stacks that children write.
-_DUMP_LOOK = 0.001
-#: Records read in one `collect`, so that a flood does not keep the parent from its turn.
-_AT_ONCE = 1000
-
-Told = list[Outcome | Started]
+#: Seconds between two looks while an inquest is open.
+_LOOK_CLOSELY = 0.002
 
 
-class PreforkPool(Pool):
+class PreforkPool(ForkedPool):
     """`size` forked children that share one feed."""
 
     name = "prefork"
-    can_kill = True
 
-    def __init__(
-        self,
-        size: int,
-        boot: Callable[[int], Serve],
-        *,
-        leave: Callable[[], None] | None = None,
-        max_tasks: int | None = None,
-        max_memory_kib: int | None = None,
-    ) -> None:
-        super().__init__(
-            size, boot, leave=leave, max_tasks=max_tasks, max_memory_kib=max_memory_kib
-        )
-        #: Submitted, and neither answered nor recalled.
-        self._pending: dict[int, Work] = {}
+    def __init__(self, size: int, boot: Callable[[int], Serve], **options: Any) -> None:
+        super().__init__(size, boot, **options)
         self._limits = Limits(self._pending)
-        #: What happened while nobody collected.
-        self._told: Told = []
-        self._answered = 0
         self._inquest = Inquest()
-        self._look_at = 0.0
         self._watching_feed = False
-        self._closing = False
-        self._closed = False
-        self._buffer = bytearray(frames.BUFFER_BYTES)
-        self._record = memoryview(self._buffer)
-
-    def open(self) -> None:
-        try:
-            self._feed = Feed()
-            self._ear, outcomes = frames.socket_pair()
-            self._bulk_ear, bulk = frames.socket_pair()
-            self._poll = select.epoll()
-        except (AttributeError, OSError) as exc:
-            raise PoolError(
-                f"the prefork pool cannot run on this system ({exc}); "
-                "choose the threads or the solo pool"
-            ) from exc
-        self._pid = os.getpid()
-        # What stands now stays for good: no collection touches it, its pages remain shared.
-        gc.collect()
-        gc.freeze()
-        self._channels = Channels(self._feed.outlet, outcomes, bulk)
-        self._poll.register(self._ear.fileno(), select.EPOLLIN)
-        self._children = Children(self._start, self._poll)
-        self.resize(self.size)
-        if self.size and not len(self._children):
-            reason = self._children.backoff.reason
-            self._release()
-            raise PoolError(f"the prefork pool cannot start: {reason}")
 
     def submit(self, batch: Sequence[Work]) -> None:
         for work in batch:
@@ -106,29 +45,12 @@ class PreforkPool(Pool):
         self._feed.append(batch)
         self._flow()
 
-    def collect(self) -> list[Outcome | Started]:
-        told, self._told = self._told, []
-        if self._closed:
-            return told
-        self._listen(told, _AT_ONCE)
-        now = time.monotonic()
-        # Nothing to read means that something else woke the parent: a death, most likely.
-        if not told or now >= self._look_at:
-            self._look(now, told)
-        self._flow()
-        return told
-
     def next_look(self) -> float:
-        if self._closed:
-            return 1.0
-        if self._inquest.missing:
-            return _LOOK_CLOSELY if self._inquest.age() < 0.1 else _LOOK_EVERY
-        now = time.monotonic()
-        unheard = self._children.blind() or self._feed.scarce is not None
-        within = _LOOK_BLINDLY if unheard else 1.0
-        if self._children.backoff.until > now:
-            within = min(within, self._children.backoff.until - now)
-        if self._limits:
+        if not self._closed and self._inquest.missing:
+            return _LOOK_CLOSELY if self._inquest.age() < 0.1 else LOOK_EVERY
+        within = super().next_look()
+        if not self._closed and self._limits:
+            now = time.monotonic()
             within = min(within, self._limits.next_look(self._children.all(), now))
         return within
 
@@ -155,9 +77,6 @@ class PreforkPool(Pool):
             self._forget(request)
         return requests
 
-    def filenos(self) -> list[int]:
-        return [self._poll.fileno()]
-
     def kill(self, request: int, signum: int) -> bool:
         if request not in self._pending or self._closed:
             return False
@@ -170,36 +89,6 @@ class PreforkPool(Pool):
             raise PoolError(f"a prefork pool has at most {MAX_CHILDREN} children, not {size}")
         self.size = size
         self._children.adjust(size, time.monotonic())
-
-    def restart(self) -> None:
-        for handle in self._children.all():
-            handle.ask_to_leave()
-        self._children.adjust(self.size, time.monotonic())
-
-    def pids(self) -> list[int]:
-        return [handle.pid for handle in self._children.in_order()]
-
-    def stacks(self, within: float) -> dict[int, str]:
-        asked = [] if self._closed else self._children.in_order()
-        for handle in asked:
-            handle.ask_for_stacks()
-        waiting, deadline = list(asked), time.monotonic() + within
-        while waiting and time.monotonic() < deadline:
-            time.sleep(_DUMP_LOOK)
-            waiting = [handle for handle in waiting if not handle.stacks_written()]
-        return {handle.pid: handle.dump.text() for handle in asked}
-
-    def turnover(self) -> tuple[int, int]:
-        return self._children.started, self._children.lost
-
-    def ready(self) -> bool:
-        return any(handle.slot.state == SERVING for handle in self._children.all())
-
-    def trouble(self) -> str | None:
-        trouble = self._children.trouble(time.monotonic())
-        if trouble is None and self._feed.scarce is not None:
-            return f"a large message cannot go to a child: {self._feed.scarce}; will try again"
-        return trouble
 
     def describe(self) -> dict[str, Any]:
         handles = self._children.in_order()
@@ -222,37 +111,19 @@ class PreforkPool(Pool):
             },
         }
 
-    def close(self, deadline: float) -> None:
-        if self._closed:
-            return
-        self._closing = True
-        self._watch_feed(False)
-        self._feed.shut()
-        for handle in self._children.all():
-            if handle.slot.state == BOOTING:
-                handle.ask_to_leave()
-        while len(self._children) and (left := deadline - time.monotonic()) > 0:
-            self._told = self.collect()
-            if len(self._children):
-                self._poll.poll(min(left, self.next_look()))
-        self._judge(self._children.kill(), self._told)
-        self._release()
-
     # Children
+
+    def _open_feed(self) -> None:
+        self._feed = Feed()
 
     def _start(self, index: int, slot: Slot) -> NoReturn:
         self._feed.close_inlet()
-        self._ear.close()
-        self._bulk_ear.close()
-        self._poll.close()
-        for handle in self._children.all():
-            handle.close()
+        self._let_go()
+        channels = Channels(self._feed.outlet, self._outcomes, self._bulk)
         terms = Terms(self.leave, self.max_tasks, self.max_memory_kib)
-        Child(index, slot, self._channels, terms).main(self.boot, self._pid)
+        Child(index, slot, channels, terms).main(self.boot, self._pid)
 
     def _look(self, now: float, told: Told) -> None:
-        """Look after the children: limits, deaths, numbers."""
-        self._look_at = now + _LOOK_EVERY
         if self._limits:
             self._limits.enforce(self._children.all(), now)
         dead = self._children.reap()
@@ -265,7 +136,6 @@ class PreforkPool(Pool):
             self._children.adjust(self.size, now)
 
     def _judge(self, dead: list[tuple[Handle, Death]], told: Told) -> None:
-        """Say what became of what the dead were running."""
         # Their last words first: an outcome that was sent counts, however its child ended.
         self._listen_to_all(told)
         for handle, death in dead:
@@ -310,6 +180,13 @@ class PreforkPool(Pool):
 
     # Traffic
 
+    def _scarce(self) -> OSError | None:
+        return self._feed.scarce
+
+    def _stop_feeding(self) -> None:
+        self._watch_feed(False)
+        self._feed.shut()
+
     def _flow(self) -> None:
         if self._closing:
             return
@@ -325,69 +202,11 @@ class PreforkPool(Pool):
         else:
             self._poll.unregister(self._feed.fileno())
 
-    def _listen(self, told: Told, limit: int) -> bool:
-        """Read at most `limit` records of what the children said; return whether that is all."""
-        hear, record = self._ear.recv_into, self._record
-        for _ in range(limit):
-            try:
-                size = hear(self._buffer)
-            except BlockingIOError:
-                return True
-            tag = record[0]
-            if tag == frames.OUTCOME:
-                self._answer(frames.unpack_outcome(record[1:size]), told)
-            else:
-                self._note(tag, record[1:size], told)
-        return False
-
-    def _note(self, tag: int, body: memoryview, told: Told) -> None:
-        if tag == frames.STARTED:
-            told.append(frames.unpack_started(body))
-        elif tag == frames.READY:
-            self._children.backoff.succeed()
-        elif tag == frames.IN_FILE:
-            self._listen_to_bulk(told)
-        elif tag == frames.TROUBLE:
-            pid, text = frames.unpack_trouble(body)
-            handle = self._children.by_pid(pid)
-            if handle is not None:
-                handle.complaint = text
-
-    def _listen_to_bulk(self, told: Told) -> None:
-        while True:
-            try:
-                _, fd, _ = frames.receive(self._bulk_ear, self._record)
-            except BlockingIOError:
-                return
-            if fd is None:
-                request, size = frames.unpack_head(self._record)
-                text = f"no file descriptor left to receive its outcome of {size} bytes"
-                self._answer(Outcome(request=request, kind=LOST, text=text), told)
-            else:
-                self._answer(frames.unpack_outcome(frames.read_file(fd)), told)
-
-    def _listen_to_all(self, told: Told) -> None:
-        while not self._listen(told, _AT_ONCE):
-            continue
-        # A child killed between the file and its note: the outcome is whole all the same.
-        self._listen_to_bulk(told)
-
-    def _answer(self, outcome: Outcome, told: Told) -> None:
-        if outcome.request in self._pending:
-            self._forget(outcome.request)
-            self._answered += 1
-            told.append(outcome)
-
     def _forget(self, request: int) -> Work:
         work = self._pending.pop(request)
         self._limits.drop(work)
         return work
 
     def _release(self) -> None:
-        self._closed = True
         self._feed.close()
-        self._ear.close()
-        self._bulk_ear.close()
-        for end in self._channels:
-            end.close()
-        self._poll.close()
+        super()._release()
