@@ -25,9 +25,10 @@ from ..errors import (
 from ..messaging import deadletters
 from ..messaging.consumer import Consumer, Delivery
 from ..messaging.events import EventDispatcher
-from ..signals import task_received, task_rejected, task_unknown
+from ..signals import task_unknown
 from ..wire.codecs import accepted_types
 from ..wire.task_message import TaskMessage, decode_task
+from .listeners import Heard, tell_received, tell_rejected
 from .request import Request
 from .revoked import LimitedSet
 from .settlement import Settlement
@@ -92,6 +93,7 @@ class Admission:
         events: EventDispatcher,
         admit: Callable[[Request], None],
         aside: Callable[[Request], float | None],
+        sender: Any = None,
     ) -> None:
         self.app = app
         self.tasks: dict[str, Any] = app.tasks
@@ -104,6 +106,8 @@ class Admission:
         self.events = events
         self.admit = admit
         self.aside = aside
+        #: Who sends the signals: the node.
+        self.sender = sender
         self._numbers = itertools.count(1)
 
     def take(self, delivery: Delivery) -> None:
@@ -130,6 +134,7 @@ class Admission:
             self._unregistered(delivery, message, name)
             return
         request = Request(next(self._numbers), delivery, message, task)
+        request.hostname = self.settlement.hostname
         self.policy.apply(request)
         try:
             expired, due = self._times(request)
@@ -201,7 +206,7 @@ class Admission:
         )
         if log.isEnabledFor(logging.INFO):
             log.info("Task %s received", request)
-        task_received.send(sender=self.app, request=request)
+        tell_received(self.sender, request)
 
     def _malformed(self, delivery: Delivery, exc: Exception) -> None:
         reason = " ".join(str(exc).split())
@@ -210,7 +215,7 @@ class Admission:
             delivery.queue,
             reason,
         )
-        task_rejected.send(sender=self.app, message=delivery, exc=exc)
+        tell_rejected(self.sender, delivery, exc)
         self.settlement.bury(delivery, deadletters.MALFORMED, reason)
 
     def _unregistered(self, delivery: Delivery, message: TaskMessage, name: str) -> None:
@@ -222,7 +227,7 @@ class Admission:
             delivery.queue,
         )
         task_unknown.send(
-            sender=self.app, message=delivery, exc=exc, name=name, id=message.headers.id
+            sender=self.sender, message=Heard(delivery), exc=exc, name=name, id=message.headers.id
         )
         self.events.task("task-failed", uuid=message.headers.id, exception=repr(exc))
         self.settlement.fail_message(message, exc)

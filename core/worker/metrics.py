@@ -110,7 +110,7 @@ class Metrics:
 
     def _on_revoked(self, request: Any, expired: bool, terminated: bool, **_: Any) -> None:
         word = "expired" if expired else "terminated" if terminated else "revoked"
-        self._count(request.type, request.delivery.queue, word)
+        self._count(request.task, request.queue, word)
 
     def _on_rejected(self, message: Any, exc: Any, **_: Any) -> None:
         if exc is not None:  # else it is the outcome of a request

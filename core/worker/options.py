@@ -50,6 +50,9 @@ class WorkerOptions:
     health_listen: Address | None = None
     metrics_listen: Address | None = None
     extras: dict[str, Any] = field(default_factory=dict)
+    #: What `resolve` was asked for, and the names of what it worked out.
+    given: dict[str, Any] | None = None
+    resolved: tuple[str, ...] = ()
 
 
 def resolve(app: Any, **given: Any) -> WorkerOptions:
@@ -89,7 +92,7 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
     queues = app.select_queues(given.get("queues"), given.get("exclude_queues"))
     if conf.worker_direct:
         queues = [*queues, direct_queue(hostname)]
-    return WorkerOptions(
+    found = dict(
         hostname=hostname,
         queues=queues,
         concurrency=_first_size(pool, concurrency, limits),
@@ -109,6 +112,7 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
         shutdown_timeout=maybe_seconds(choose("shutdown_timeout", "worker_shutdown_timeout")),
         soft_shutdown_timeout=maybe_seconds(conf.worker_soft_shutdown_timeout) or 0.0,
     )
+    return WorkerOptions(**found, given=given, resolved=tuple(found))
 
 
 def direct_queue(node: str) -> Queue:

@@ -10,9 +10,10 @@ from ..messaging.consumer import Delivery
 from ..pool.base import Running, Work
 from ..wire.message import decode_envelope
 from ..wire.task_message import TaskHeaders, TaskMessage, decode_body
+from .request_facts import RequestFacts
 
 
-class Request:
+class Request(RequestFacts):
     """One task message from receipt to settlement.
 
     `number` is what the pool knows it by.  `acks_late` and `requeue_lost` are decided at receipt.
@@ -25,6 +26,7 @@ class Request:
         "acks_late",
         "delivery",
         "estimate",
+        "hostname",
         "limits",
         "message",
         "noted",
@@ -43,6 +45,8 @@ class Request:
         self.message = message
         self.task = task
         self.received = time.time()
+        #: Name of the node that answers for it.
+        self.hostname = ""
         self.acks_late = True
         self.requeue_lost = True
         self.acked = False
@@ -112,7 +116,6 @@ class Request:
         start = None
         if running is not None:
             start = time.time() - (time.monotonic() - running.since)
-        place = self.message.properties.delivery_info
         return {
             "id": self.id,
             "name": self.name,
@@ -122,12 +125,7 @@ class Request:
             "hostname": hostname,
             "time_start": start,
             "acknowledged": self.acked,
-            "delivery_info": {
-                "exchange": place.exchange,
-                "routing_key": place.routing_key,
-                "priority": self.message.properties.priority,
-                "redelivered": self.delivery.redelivered,
-            },
+            "delivery_info": self.delivery_info,
             "worker_pid": running.pid if running is not None else None,
         }
 

@@ -25,7 +25,6 @@ from ..messaging import deadletters
 from ..messaging.consumer import Consumer, Delivery
 from ..messaging.events import EventDispatcher, retry_cause
 from ..result_place import worker_pauses
-from ..signals import task_failure, task_rejected, task_revoked
 from ..tasks.execute import failure_followers
 from ..tasks.metas import failure_meta, revoked_meta, wants_result
 from ..tasks.parts import unpack
@@ -36,6 +35,7 @@ from ..wire.outcome import Outcome, StoredMeta
 from ..wire.states import FAILURE, REVOKED
 from ..wire.task_message import TaskMessage
 from .joins import Joins
+from .listeners import tell_failed, tell_rejected, tell_revoked
 from .request import Request
 
 log = logging.getLogger("taskctl.worker")
@@ -233,7 +233,6 @@ class Settlement:
 
     def _rejected(self, request: Request, outcome: Outcome) -> None:
         log.warning("Task %s %s", request, outcome.text or "rejected")
-        task_rejected.send(sender=self.app, message=request.delivery, exc=None)
         self.events.task("task-rejected", request.task, uuid=request.id, requeue=outcome.requeue)
         self.consumer.publish(outcome.publications)
         if request.acked:
@@ -270,7 +269,7 @@ class Settlement:
 
     def _invalid(self, request: Request, outcome: Outcome) -> None:
         log.error("Task %s; moved to the dead-letter queue", outcome.text)
-        task_rejected.send(sender=self.app, message=request.delivery, exc=None)
+        tell_rejected(self.app, request.delivery, None)
         self.bury(request.delivery, deadletters.MALFORMED, outcome.text, request.id)
 
     # --- ways to end --------------------------------------------------------------------------
@@ -400,15 +399,7 @@ class Settlement:
         self.totals.failed += 1
         self.fail_message(request.message, exc, request.task)
         self._follow(request, exc, end)
-        task_failure.send(
-            sender=request.task,
-            task_id=request.id,
-            exception=exc,
-            args=(),
-            kwargs={},
-            traceback=None,
-            einfo=None,
-        )
+        tell_failed(self.app, request, exc, self.hostname, hooks=isinstance(exc, TimeLimitExceeded))
         self._tell_failed(request, repr(exc), "")
 
     def fail_message(self, message: TaskMessage, exc: Exception, task: Any = None) -> None:
@@ -446,13 +437,7 @@ class Settlement:
         exc = TaskRevokedError(reason)
         self._follow(request, exc, lambda following: self._let_go(request, following), REVOKED)
         terminated = signum is not None
-        task_revoked.send(
-            sender=request.task,
-            request=request,
-            terminated=terminated,
-            signum=signum,
-            expired=expired,
-        )
+        tell_revoked(self.app, request, self.hostname, signum=signum, expired=expired)
         self.events.task(
             "task-revoked",
             request.task,

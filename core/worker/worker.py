@@ -29,7 +29,6 @@ from ..pool import make_pool
 from ..pool.base import Started
 from ..signals import (
     celeryd_after_setup,
-    celeryd_init,
     worker_init,
     worker_ready,
     worker_shutdown,
@@ -40,6 +39,7 @@ from .admission import Admission, Policy
 from .aside import Aside
 from .attendants import Attendants
 from .autoscaler import Autoscaler
+from .beginning import begin
 from .childhood import Childhood
 from .commands import Commands
 from .gossip import Gossip
@@ -76,9 +76,7 @@ class Worker:
     """One node: takes task messages from its queues and sees each to its end."""
 
     def __init__(self, app: Any, options: WorkerOptions) -> None:
-        celeryd_init.send(sender=options.hostname, instance=self, conf=app.conf, options={})
-        app.import_default_modules()
-        app.finalize()
+        options = begin(self, app, options)
         conf = app.conf
         self.app = app
         self.options = options
@@ -189,6 +187,7 @@ class Worker:
             events=self.events,
             admit=self.admit,
             aside=self.scheduler.overfull,
+            sender=self,
         )
         self.starter = Starter(
             self.pool,

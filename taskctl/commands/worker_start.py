@@ -197,6 +197,7 @@ class Start:
         options.health_required = bool(self.given["health_file"])
         options.health_listen = self.given["health_listen"]
         options.metrics_listen = self.given["metrics_listen"]
+        options.extras["imported"] = True
         options.extras["child_log"] = self._child_log(app)
         options.extras["user_options"] = user_values(app, self.given)
         options.extras["beat"] = self._beat(app)
