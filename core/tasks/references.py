@@ -67,7 +67,8 @@ class _Kept(NamedTuple):
     def ids(self, count: int | None = None) -> list[str]:
         return [self.id(position) for position in range(self.of if count is None else count)]
 
-    def signature(self, task_id: str | None = None) -> dict[str, Any]:
+    def signature(self, task_id: str | None) -> dict[str, Any]:
+        """Return the reference; `task_id` is the task whose value is that of all steps."""
         return {
             "task": REFERENCE,
             "args": [],
@@ -107,7 +108,7 @@ def shortened(app: Any, steps: list[Any]) -> list[Any]:
     encoded = _encoded(app, steps) if fresh else None
     if encoded is None or sum(map(len, encoded)) <= INLINE:
         return steps
-    return [_store(app, uuid4().hex, encoded).signature()]
+    return [_store(app, uuid4().hex, encoded).signature(_id_of_end(steps[0]))]
 
 
 def body_for_messages(app: Any, body: Signature, group_id: str) -> Any:
@@ -118,6 +119,15 @@ def body_for_messages(app: Any, body: Signature, group_id: str) -> Any:
     if encoded is None or len(encoded[0]) <= INLINE:
         return body
     return Signature(_store(app, group_id, encoded).signature(body.id), app=body._app)
+
+
+def _id_of_end(step: Any) -> str | None:
+    """Return the id of the task whose value is that of a step; None for several."""
+    while step.get("subtask_type") in ("chain", "chord"):
+        kwargs = step["kwargs"]
+        step = kwargs["tasks"][-1] if "tasks" in kwargs else kwargs["body"]
+    task_id: str | None = step["options"].get("task_id")
+    return None if step.get("subtask_type") == "group" else task_id
 
 
 def _wanted(app: Any) -> bool:
@@ -171,7 +181,8 @@ class References:
             return last, rest
         step = self._load(kept, [kept.id(kept.steps - 1)])[0]
         if kept.steps > 1:
-            return step, [*rest, kept._replace(steps=kept.steps - 1).signature()]
+            end = last["options"].get("task_id")
+            return step, [*rest, kept._replace(steps=kept.steps - 1).signature(end)]
         self.release(kept)
         # A step that was stored may be a reference itself.
         return self.next_step([*rest, step]) if kept_of(step) else (step, rest)
@@ -179,7 +190,8 @@ class References:
     def unfolded(self, chain: Sequence[Any]) -> list[Any]:
         """Return the whole rest of a chain that is at its end here, or goes another way.
 
-        What is missing is left out, and logged.  Raises StepsUnreachable.
+        What is missing is logged; the reference stays, and names the last task at least.  Raises
+        StepsUnreachable.
         """
         steps: list[Any] = []
         for step in chain:
@@ -187,8 +199,8 @@ class References:
                 kept = kept_of(step)
                 found = [step] if kept is None else self._load(kept, kept.ids(kept.steps))
             except StepsMissing as exc:
-                log.error("%s: the steps after it are not told", exc)
-                continue
+                log.error("%s: its other tasks are not told", exc)
+                kept, found = None, [step]
             if kept is not None:
                 found = self.unfolded(found)
                 self.release(kept)
