@@ -138,6 +138,11 @@ def total(values: list[int]) -> int:
     return sum(values)
 
 
+@app.task(name="trial.mean")
+def mean(values: list[int]) -> int:
+    return sum(values) // len(values)
+
+
 @app.task(name="trial.note_end")
 def note_end(values: Any, key: str) -> str:
     leave_mark(key)
