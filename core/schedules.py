@@ -1,4 +1,4 @@
-"""When something is due: intervals, crontabs, the sun.
+"""When something is due: intervals, crontabs, the sun, a fixed moment.
 
 A schedule is asked `is_due(last_run_at)` and answers `(is_due, next)`: whether to run now, and
 after how many seconds to ask again.  Points in time are aware; a naive one is read as UTC.
@@ -33,8 +33,8 @@ from .cronfields import (
 from .sun import Sun
 
 __all__ = (
-    "BaseSchedule", "ParseException", "crontab", "crontab_parser", "maybe_schedule", "schedstate",
-    "schedule", "solar",
+    "BaseSchedule", "ParseException", "clocked", "crontab", "crontab_parser", "maybe_schedule",
+    "schedstate", "schedule", "solar",
 )  # fmt: skip
 
 #: What stands for "never again", in the one place where a number must be given.
@@ -78,6 +78,13 @@ class BaseSchedule:
         if remaining > 0:
             return schedstate(False, remaining)
         return schedstate(True, max(0.0, self.remaining_estimate(self.now()).total_seconds()))
+
+    def due_after(self, last: datetime) -> datetime | None:
+        """Return when the first run after `last` is due, in UTC; None if there is none.
+
+        Unlike `is_due` it does not look at the clock: it tells each run that was missed.
+        """
+        return (self.now() + self.remaining_estimate(last)).astimezone(UTC)
 
     def maybe_make_aware(self, when: datetime, naive_as_utc: bool = True) -> datetime:
         """Return a time with a zone; one without is UTC, or of the app's zone."""
@@ -160,6 +167,9 @@ class schedule(BaseSchedule):
         due = self._after(min(last_run_at, now))
         late = (now - due).total_seconds()
         return due if 0 <= late < self.seconds * _KEEPS_RHYTHM else now
+
+    def due_after(self, last: datetime) -> datetime | None:
+        return self._after(self.maybe_make_aware(last))
 
     def _after(self, last: datetime) -> datetime:
         """Return when the run after `last` is due, in UTC."""
@@ -272,6 +282,9 @@ class crontab(BaseSchedule):
         late = max(since, self.maybe_make_aware(last_run_at))
         return state._replace(is_due=self.remaining_estimate(late) <= timedelta(0))
 
+    def due_after(self, last: datetime) -> datetime | None:
+        return self._after(self.maybe_make_aware(last).astimezone(UTC))
+
     def _after(self, last: datetime) -> datetime | None:
         """Return the first run later than `last`; both in UTC."""
         wall = last.astimezone(self.tz).replace(tzinfo=None)
@@ -360,7 +373,7 @@ def maybe_schedule(given: Any, relative: bool = False, app: Any = None) -> Any:
         if isinstance(given, str) and len(given.split()) == 5:
             hint = f": crontab.from_string({given!r})?"
         raise TypeError(
-            "a schedule must be seconds, a timedelta, schedule(), crontab() or solar(), "
+            "a schedule must be seconds, a timedelta, schedule(), crontab(), solar() or clocked(), "
             f"got {given!r}{hint}"
         )
     if app is not None:
@@ -386,7 +399,10 @@ class solar(BaseSchedule):
         super().__init__(**kwargs)
 
     def remaining_estimate(self, last_run_at: datetime) -> timedelta:
-        return self._sun.after(self.maybe_make_aware(last_run_at).astimezone(UTC)) - self.now()
+        return self.due_after(last_run_at) - self.now()
+
+    def due_after(self, last: datetime) -> datetime:
+        return self._sun.after(self.maybe_make_aware(last).astimezone(UTC))
 
     def __str__(self) -> str:
         return f"{self.event} at {self.lat:g}, {self.lon:g}"
@@ -401,3 +417,51 @@ class solar(BaseSchedule):
 
     def __reduce__(self) -> Any:
         return type(self), (self.event, self.lat, self.lon)
+
+
+class clocked(BaseSchedule):
+    """Once, at a moment: `clocked(datetime(2027, 1, 1, tzinfo=UTC))`.
+
+    A moment without a zone is on the wall clock of the app's zone.  An entry that is new when its
+    moment is past never runs; one that was known runs late, as any other that was missed.
+    Known to Celery's users from django-celery-beat.
+
+    Raises TypeError for what is no datetime.
+    """
+
+    def __init__(
+        self, clocked_time: datetime, nowfun: NowFunction | None = None, app: Any = None
+    ) -> None:
+        if not isinstance(clocked_time, datetime):
+            raise TypeError(f"clocked() takes a datetime, got {clocked_time!r}")
+        self.clocked_time = clocked_time
+        super().__init__(nowfun=nowfun, app=app)
+
+    def remaining_estimate(self, last_run_at: datetime) -> timedelta:
+        moment = self.due_after(last_run_at)
+        return _NEVER if moment is None else moment - self.now()
+
+    def is_due(self, last_run_at: datetime) -> schedstate:
+        moment = self.due_after(last_run_at)
+        if moment is None:
+            return schedstate(False, None)
+        remaining = (moment - self.now()).total_seconds()
+        return schedstate(False, remaining) if remaining > 0 else schedstate(True, None)
+
+    def due_after(self, last: datetime) -> datetime | None:
+        moment = self.maybe_make_aware(self.clocked_time, naive_as_utc=False).astimezone(UTC)
+        return moment if moment > self.maybe_make_aware(last) else None
+
+    def __str__(self) -> str:
+        return f"once at {self.clocked_time.isoformat(sep=' ')}"
+
+    def __repr__(self) -> str:
+        return f"<clocked: {self.clocked_time}>"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, clocked):
+            return self.clocked_time == other.clocked_time
+        return NotImplemented
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.clocked_time, self.nowfun)

@@ -11,7 +11,10 @@ from ..errors import ImproperlyConfigured
 from ..schedules import maybe_schedule, schedstate, schedule
 
 #: What an entry of `beat_schedule` may say.
-FIELDS = ("task", "schedule", "args", "kwargs", "options", "relative")
+FIELDS = ("task", "schedule", "args", "kwargs", "options", "relative", "catchup")
+
+#: What happens to the runs that were missed while nobody could send them.
+CATCHUPS = ("none", "last", "all")
 
 #: How far (in time) the last run may lie ahead, after a clock was set back, and still be waited
 #: for.  As cron does: a small correction repeats nothing, a large one begins anew.
@@ -38,8 +41,11 @@ class ScheduleEntry:
     """One entry.  `next` returns the entry after a run; nothing changes but by `update`.
 
     `schedule` is seconds, a timedelta or a schedule.  A new entry has run now, so to speak: its
-    first run is due one interval later, or at the next time of its crontab.
+    first run is due one interval later, or at the next time of its crontab.  `catchup` is one of
+    CATCHUPS; None leaves it to the setting `beat_catchup`.
     """
+
+    catchup: str | None = None
 
     def __init__(
         self,
@@ -53,6 +59,7 @@ class ScheduleEntry:
         options: Mapping[str, Any] | None = None,
         relative: bool = False,
         app: Any = None,
+        catchup: str | None = None,
     ) -> None:
         self.app = app
         self.name: Any = name
@@ -63,6 +70,9 @@ class ScheduleEntry:
         self.schedule = maybe_schedule(schedule, relative, app=app)
         self.last_run_at = last_run_at or self.default_now()
         self.total_run_count = total_run_count or 0
+        # Only if given, since a subclass may not take it.
+        if catchup is not None:
+            self.catchup = catchup
 
     def default_now(self) -> datetime:
         """Return the current time, as the schedule sees it."""
@@ -75,12 +85,13 @@ class ScheduleEntry:
 
     def next(self, last_run_at: datetime | None = None) -> ScheduleEntry:
         """Return the entry as it is after a run, made now unless another time is given."""
-        ran = last_run_at or self._run_counts_for()
+        ran = last_run_at or self.run_counts_for()
         return type(self)(**dict(self, last_run_at=ran, total_run_count=self.total_run_count + 1))
 
     __next__ = _next_instance = next
 
-    def _run_counts_for(self) -> datetime:
+    def run_counts_for(self) -> datetime:
+        """Return what becomes the time of the last run if the entry runs now."""
         if isinstance(self.schedule, schedule):
             return self.schedule.run_counts_for(self.last_run_at)
         return self.default_now()
@@ -98,12 +109,14 @@ class ScheduleEntry:
         """Take over what is sent when; what has been sent stays."""
         for key in ("task", "schedule", "args", "kwargs", "options"):
             setattr(self, key, getattr(other, key))
+        if other.catchup != self.catchup:
+            self.catchup = other.catchup
 
     def editable_fields_equal(self, other: ScheduleEntry) -> bool:
         """Return whether both send the same at the same times."""
         return all(
             getattr(self, key) == getattr(other, key)
-            for key in ("task", "args", "kwargs", "options", "schedule")
+            for key in ("task", "args", "kwargs", "options", "schedule", "catchup")
         )
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
@@ -150,6 +163,7 @@ def _checked(given: Any) -> dict[str, Any]:
     fields["task"] = _name_of(fields.get("task"))
     if fields.get("schedule") is None:
         raise ValueError("'schedule' is missing: seconds, a timedelta or crontab()")
+    _take_catchup(fields)
     for key, kinds, what in (
         ("args", list | tuple, "a list or tuple"),
         ("kwargs", Mapping, "a dict"),
@@ -158,6 +172,17 @@ def _checked(given: Any) -> dict[str, Any]:
         if fields.get(key) is not None and not isinstance(fields[key], kinds):
             raise TypeError(f"{key!r} must be {what}, got {fields[key]!r}")
     return fields
+
+
+def _take_catchup(fields: dict[str, Any]) -> None:
+    """Check the field; `add_periodic_task` puts it among the options."""
+    options = fields.get("options")
+    if isinstance(options, Mapping) and "catchup" in options:
+        fields["options"] = {key: value for key, value in options.items() if key != "catchup"}
+        fields.setdefault("catchup", options["catchup"])
+    if fields.get("catchup") not in (None, *CATCHUPS):
+        choices = ", ".join(CATCHUPS)
+        raise ValueError(f"'catchup' must be one of {choices}, got {fields['catchup']!r}")
 
 
 def _name_of(task: Any) -> str:

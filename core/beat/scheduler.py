@@ -11,10 +11,13 @@ import time
 from collections.abc import Mapping, MutableMapping
 from datetime import timedelta
 from typing import Any, NamedTuple
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from ..clock import seconds
-from ..errors import BrokerConnectionError, SchedulingError
+from ..errors import BrokerConnectionError, ImproperlyConfigured, SchedulingError
+from ..messaging.leading import NotLeading
+from .catchup import Plan, plan
+from .election import Election
 from .entry import BeatLazyFunc, ScheduleEntry, make_entry
 
 log = logging.getLogger("taskctl.beat")
@@ -26,6 +29,9 @@ FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
 #: Seconds of lateness from which a log line mentions it.
 _NOTABLE = 1.0
 _PRIORITY = 5
+#: Seconds of lateness up to which a run is not missed, whatever is to be caught up; twice the
+#: lease of a leader if that is more, since a change of leaders is no reason to leave one out.
+_GRACE = 30.0
 
 
 class event_t(NamedTuple):
@@ -81,6 +87,10 @@ class Scheduler:
         self._pause = 0.0
         #: Ids of sends whose end is not known: tried again, they keep their id.
         self._task_ids: dict[str, str] = {}
+        #: Our part in the election of who sends; None: we alone do.
+        self.election: Election | None = None
+        #: What is to be done about the entry that is being sent.
+        self._plan = Plan()
         if not lazy:
             self.setup_schedule()
 
@@ -121,15 +131,13 @@ class Scheduler:
         return entry
 
     def update_from_dict(self, entries: Mapping[str, Any]) -> None:
-        """Add entries written as in `beat_schedule`."""
-        self.schedule.update(
-            {name: make_entry(self.Entry, name, given, self.app) for name, given in entries.items()}
-        )
+        """Add entries written as in `beat_schedule`; one that makes no sense is left out."""
+        self.schedule.update(make_entries(self.Entry, entries, self.app))
 
     def merge_inplace(self, wanted: Mapping[str, Any]) -> None:
         """Make the schedule hold what `wanted` says; what is known keeps its last run."""
         held = self.schedule
-        made = {name: make_entry(self.Entry, name, wanted[name], self.app) for name in wanted}
+        made = make_entries(self.Entry, wanted, self.app)
         for name in [name for name in held if name not in made]:
             del held[name]
         for name, entry in made.items():
@@ -212,16 +220,62 @@ class Scheduler:
         away = self._away_until - time.monotonic()
         if away > 0:
             return min(away, self.max_interval)
+        self._plan = self._planned(entry)
         try:
-            self.apply_entry(entry)
+            if self._plan.send:
+                self.apply_entry(entry)
+                self._note_back(-early)
+            else:
+                self.leave_out(entry)
         except BrokerConnectionError as exc:
             return min(self._note_away(exc), self.max_interval)
-        self._note_back(-early)
-        following = self.reserve(entry)
+        following, wait = self._following(entry, wait)
         self.old_schedulers[entry.name] = following
         heapq.heapreplace(self._heap, event_t(self._when(following, wait), _PRIORITY, following))
         self.has_run(following, due_at=event.time, next_at=self._heap_time(following, wait))
         return 0
+
+    def _planned(self, entry: ScheduleEntry) -> Plan:
+        """Return which run of a due entry is sent now, and which are left out."""
+        conf = self.app.conf
+        policy = getattr(entry, "catchup", None) or conf.beat_catchup
+        grace = max(_GRACE, 2 * seconds(conf.beat_lease))
+        planned = plan(entry, policy=policy, limit=conf.beat_catchup_limit, grace=grace)
+        if planned.cut:
+            log.warning(
+                "%s missed more than %d runs: the newest are sent (beat_catchup_limit)",
+                entry.name, conf.beat_catchup_limit,
+            )  # fmt: skip
+        if planned.counts_for is None and type(entry).next is ScheduleEntry.next:
+            planned = planned._replace(counts_for=entry.run_counts_for())
+        return planned
+
+    def _following(
+        self, entry: ScheduleEntry, wait: float | None
+    ) -> tuple[ScheduleEntry, float | None]:
+        """Return what stands in an entry's place after its run, and when that is due."""
+        following, counts_for = self.reserve(entry), self._plan.counts_for
+        if counts_for is None:
+            return following, wait
+        following.last_run_at = counts_for
+        if not self._plan.send:
+            following.total_run_count -= 1
+        after = getattr(following.schedule, "due_after", None)
+        try:
+            due = None if after is None else after(counts_for)
+        except NotImplementedError:
+            return following, wait
+        if after is None or (due is None and wait is not None):
+            return following, wait
+        if due is None:
+            return following, None
+        return following, max(0.0, due.timestamp() - following.default_now().timestamp())
+
+    def leave_out(self, entry: ScheduleEntry) -> None:
+        """Called instead of `apply_entry` for runs that were missed and are not caught up."""
+        if self.election is not None:
+            self.election.deliver(lambda: None, self.notes_on(entry))
+        log.info("%s was missed, and is left out: %s", entry.name, self._plan.due)
 
     def _capped(self, wait: float | None) -> float:
         return self.max_interval if wait is None else min(wait, self.max_interval)
@@ -258,10 +312,14 @@ class Scheduler:
         Raises BrokerConnectionError if the broker is away, SchedulingError for all else.
         """
         entry = self.reserve(entry) if advance else entry
-        task_id = self._task_ids.setdefault(entry.name, str(uuid4()))
+        task_id = self._task_ids.setdefault(entry.name, self._id_of(entry))
         try:
-            result = self._send(entry, task_id)
-        except BrokerConnectionError:
+            if self.election is None:
+                result = self._send(entry, task_id)
+            else:
+                notes = self.notes_on(entry)
+                result = self.election.deliver(lambda: self._send(entry, task_id), notes)
+        except (BrokerConnectionError, NotLeading):
             raise
         except Exception as exc:  # arguments, routers and signal receivers are the user's own
             del self._task_ids[entry.name]
@@ -275,11 +333,21 @@ class Scheduler:
         args = [_evaluated(value) for value in entry.args or ()]
         kwargs = {key: _evaluated(value) for key, value in entry.kwargs.items()}
         headers = {**(entry.options.get("headers") or {}), "celery_beat_task": True}
+        if self._plan.due is not None:
+            headers.update(beat_entry=entry.name, beat_due=self._plan.due.isoformat())
         options = {"task_id": task_id, **entry.options, "headers": headers}
         task = self.app.tasks.get(entry.task)
         if task is not None:
             return task.apply_async(args, kwargs, **options)
         return self.send_task(entry.task, args, kwargs, **options)
+
+    def _id_of(self, entry: ScheduleEntry) -> str:
+        """Return the id of an entry's next run: in an election, the same whoever sends it."""
+        last = getattr(entry, "last_run_at", None)
+        if self.election is None or last is None:
+            return str(uuid4())
+        run = (self.election.group, entry.name, last.timestamp(), entry.total_run_count)
+        return str(uuid5(NAMESPACE_OID, repr(run)))
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any:
         """Send a task that is known by name alone."""
@@ -297,6 +365,26 @@ class Scheduler:
             self._pause = 0.0
         if late >= _NOTABLE:
             log.info("that was %s late", timedelta(seconds=round(late)))
+
+    # --- elections ----------------------------------------------------------------------------
+
+    def take_over(self, notes: Mapping[str, Any]) -> dict[str, Any]:
+        """Begin to lead, knowing what earlier leaders noted; return what to note now.
+
+        For schedulers that share their memory by other means there is nothing to do.
+        """
+        self.clock_was_set()
+        self._task_ids.clear()
+        self._pause = self._away_until = 0.0  # the broker has just answered
+        return {}
+
+    def notes_on(self, entry: ScheduleEntry) -> dict[str, Any]:
+        """Return what the next leader must know once an entry is sent."""
+        return {}
+
+    def stand_by(self) -> None:
+        """Lead no longer: another beat sends now."""
+        self._task_ids.clear()
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -324,6 +412,27 @@ class Scheduler:
     def info(self) -> str:
         """Where what has run is written down."""
         return ""
+
+
+def make_entries(
+    cls: type[ScheduleEntry], given: Mapping[str, Any], app: Any
+) -> dict[str, ScheduleEntry]:
+    """Return the entries of a schedule; one that makes no sense is named in the log and left out.
+
+    Raises ImproperlyConfigured if all are so.
+    """
+    made: dict[str, ScheduleEntry] = {}
+    broken: list[ImproperlyConfigured] = []
+    for name, one in given.items():
+        try:
+            made[name] = make_entry(cls, name, one, app)
+        except ImproperlyConfigured as exc:
+            broken.append(exc)
+    if broken and not made:
+        raise broken[0]
+    for failure in broken:
+        log.error("%s; this entry is never sent, the others are", failure)
+    return made
 
 
 def _evaluated(value: Any) -> Any:

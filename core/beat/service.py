@@ -19,12 +19,13 @@ from typing import Any, NoReturn
 
 from .. import process
 from ..clock import seconds
-from ..errors import ImproperlyConfigured, TaskctlError
+from ..errors import BrokerConnectionError, ImproperlyConfigured, TaskctlError
 from ..loader import import_object
+from ..messaging.leading import NotLeading
 from ..signals import beat_embedded_init, beat_init
-from .entry import make_entry
+from .election import Election, who
 from .persistent import PersistentScheduler
-from .scheduler import Scheduler
+from .scheduler import Scheduler, make_entries
 from .voice import Voice
 
 log = logging.getLogger("taskctl.beat")
@@ -78,6 +79,9 @@ class Service:
         if remote_control is None:
             remote_control = app.conf.beat_enable_remote_control
         self.voice = Voice(app, hostname) if remote_control else None
+        #: Our part in the election of who sends; None if there is none.
+        self.election = Election(app, hostname) if app.conf.beat_election else None
+        self._led = False
         self._waker, self._sleeper = os.pipe()
         os.set_blocking(self._sleeper, False)
         self._stopped = False
@@ -91,12 +95,21 @@ class Service:
             schedule_filename=self.schedule_filename,
             max_interval=self.max_interval,
             lazy=lazy,
+            **self._for_election(),
         )
+
+    def _for_election(self) -> dict[str, Any]:
+        ours = isinstance(self.scheduler_cls, type) and issubclass(
+            self.scheduler_cls, PersistentScheduler
+        )
+        return {"elects": True} if ours and self.election is not None else {}
 
     @functools.cached_property
     def scheduler(self) -> Scheduler:
-        """The scheduler, set up: its file is open."""
-        return self.get_scheduler()
+        """The scheduler, set up: its file is known to be usable."""
+        scheduler = self.get_scheduler()
+        scheduler.election = self.election
+        return scheduler
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -120,21 +133,59 @@ class Service:
         finally:
             self._ticking = False
             self.sync()
+            if self.election is not None:
+                self.election.close()
             if self.voice is not None:
                 self.voice.close()
 
     def turn(self, scheduler: Scheduler) -> None:
         """Send what is due, remember it, and sleep until there is more to do."""
         self._look_at_clock(scheduler)
-        wait = self._tick(scheduler)
-        if scheduler.should_sync():
-            scheduler._do_sync()
+        wait = LONGEST
+        if self.leads(scheduler):
+            wait = self._tick(scheduler)
+            if scheduler.should_sync():
+                scheduler._do_sync()
         if self.voice is not None:
             self.voice.answer()
         now = time.monotonic()
         self.look(now)
         if not self._stopped:
             self._sleep(min(wait, self.longest(now)))
+
+    def leads(self, scheduler: Scheduler) -> bool:
+        """Return whether it is for us to send; take over, or stand by, when that changes."""
+        election = self.election
+        if election is None:
+            return True
+        leads = election.look()
+        if leads and election.begins:
+            try:
+                election.begun(scheduler.take_over(election.notes()))
+            except (BrokerConnectionError, NotLeading) as exc:
+                log.warning("cannot begin to lead: %s", exc)
+                leads = False
+        if self._led and not leads:
+            scheduler.stand_by()
+        elif not leads and election.seen is not None and not election.seen.held:
+            self._stand_by(election)
+        self._led = leads
+        return leads
+
+    def _stand_by(self, election: Election) -> None:
+        """Say now and then who leads, and what it does not send."""
+        if not election.due_for_reminder():
+            return
+        log.info("standing by: %s leads %s", who(election.leader()), election.group)
+        with contextlib.suppress(BrokerConnectionError):
+            noted = election.notes().keys()
+            strange = self.scheduler.schedule.keys() - noted
+            if strange and noted:  # else the leader has only begun
+                log.warning(
+                    "the beat that leads %s does not know %s: nobody sends them; set beat_group "
+                    "to let both send",
+                    election.group, ", ".join(sorted(strange)),
+                )  # fmt: skip
 
     def _tick(self, scheduler: Scheduler) -> float:
         """Send all that is due, for at most a second; return how long nothing will be."""
@@ -145,6 +196,8 @@ class Service:
                 if time.monotonic() > until:
                     break
             return max(wait, 0.0)
+        except NotLeading:
+            return 0.0
         finally:
             self._ticking = False
 
@@ -162,7 +215,12 @@ class Service:
 
     def longest(self, now: float) -> float:
         """Return the longest sleep (s) from `now` on (monotonic); for subclasses."""
-        return LONGEST if self.voice is None else min(LONGEST, self.voice.poll_interval())
+        looks = [LONGEST]
+        if self.voice is not None:
+            looks.append(self.voice.poll_interval())
+        if self.election is not None:
+            looks.append(self.election.next_look())
+        return min(looks)
 
     def _sleep(self, wait: float) -> None:
         with selectors.DefaultSelector() as selector:
@@ -249,8 +307,7 @@ class EmbeddedBeat:
         self.schedule = schedule
         # What makes no sense is an error here, in the worker, not in the child again and again.
         self.scheduler = find_scheduler(scheduler or app.conf.beat_scheduler)
-        for name, entry in app.conf.beat_schedule.items():
-            make_entry(self.scheduler.Entry, name, entry, app)
+        make_entries(self.scheduler.Entry, app.conf.beat_schedule, app)
         self.pid: int | None = None
         self._parent = os.getpid()
         self._started_at = 0.0

@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import PidfileError, PidfileHeld, ScheduleFileError, ScheduleFileHeld
 from ..pidfile import LivePid, Pidfile, read_pid
@@ -46,6 +46,29 @@ class Record(NamedTuple):
     total_run_count: int
     next_run_at: float | None
     late: float | None
+
+
+def write_note(record: Record) -> dict[str, Any]:
+    """Return a record as it is noted at the broker, under the entry's name."""
+    facts = record._asdict()
+    del facts["name"]
+    return facts
+
+
+def read_note(name: str, note: Any) -> Record | None:
+    """Return what a note says; None for one that cannot be read."""
+    try:
+        return Record(
+            name=name,
+            task=str(note["task"]),
+            schedule=str(note["schedule"]),
+            last_run_at=float(note["last_run_at"]),
+            total_run_count=int(note["total_run_count"]),
+            next_run_at=None if note["next_run_at"] is None else float(note["next_run_at"]),
+            late=None if note["late"] is None else float(note["late"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 class Store:

@@ -100,7 +100,7 @@ class RedisLeadership(Leadership):
         self._fence = 0
 
     def claim(self, record: Mapping[str, Any], lease: float, *, over: int = 0) -> Claim:
-        arguments = [self.candidate, repr(float(lease)), json.dumps(record), over]
+        arguments: list[Any] = [self.candidate, repr(float(lease)), json.dumps(record), over]
         held, fence, left, text = self._line().run(CLAIM, [self._term], arguments)
         if held:
             self._fence = fence
