@@ -1,4 +1,4 @@
-"""Signing: what is signed is read by Celery, what Celery signs is read here, all else is refused."""
+"""Signing: each side reads what the other signed; all else is refused."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_files_that_do_not_fit_are_named(parties: Parties, tmp_path: Path) -> No
     ):
         with pytest.raises(ImproperlyConfigured, match=said):
             _files(parties, parties.one, **changes).signer("json")
-    with pytest.raises(ImproperlyConfigured, match="our own certificate .* expired at"):
+    with pytest.raises(ImproperlyConfigured, match=r"our own certificate .* expired at"):
         _files(parties, parties.expired).signer("json")
 
 

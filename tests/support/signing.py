@@ -1,4 +1,4 @@
-"""Keys and certificates of those who sign messages; made anew in each run, in a folder of its own."""
+"""Keys and certificates of those who sign messages; made anew in each run."""
 
 from __future__ import annotations
 
