@@ -6,10 +6,11 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from taskctl import chord, group
+from taskctl import chain, chord, group
 from taskctl.core.errors import ChordError
 from taskctl.core.messaging.producer import gather
 from taskctl.core.wire.chord_part import Part, encode_member
@@ -34,7 +35,7 @@ class Stage:
         self.farm = farm
         self.app = farm.app
 
-    def s(self, name: str, *args: object, **options: object) -> object:
+    def s(self, name: str, *args: object, **options: object) -> Any:
         return self.app.signature(f"trial.{name}", args=args, **options)
 
     def ends(self, key: str) -> int:
@@ -179,44 +180,90 @@ def _claim(stage: Stage, group_id: str, task_id: str) -> None:
     assert stage.app.backend.count_part(part, "dead", 4.0).owned
 
 
-@pytest.mark.parametrize("count", [60])
-def test_every_chord_ends_once_whatever_becomes_of_its_parts(stage: Stage, count: int) -> None:
-    """Parts that fail, are too late, are revoked, lose their child, or come twice, as it falls."""
-    chance, began = random.Random(4), time.time()
-    sent, fine, revoked = {}, set(), []
-    for number in range(count):
-        key = f"mix{number}-{began}"
-        bad = chance.random() < 0.5
-        header = [stage.s("add", n, n) for n in range(chance.randrange(1, 6))]
-        if bad:
-            kind = chance.choice(["fail", "die", "expires", "revoked", "early"])
-            part = stage.s(kind if kind in ("fail", "die", "early") else "mark", f"{key}-bad")
-            if kind == "expires":
-                part.set(expires=-1.0)
-            elif kind == "revoked":
-                revoked.append(part.set(countdown=2 + count / 25).freeze().id)
-            header.insert(chance.randrange(len(header) + 1), part)
-        else:
-            fine.add(key)
-        with gather() as publications:
-            sent[key] = chord(header, stage.s("note_end", key), app=stage.app).apply_async(
-                link_error=stage.s("heard")
-            )
-        twice = [one for one in publications if chance.random() < 0.3]
-        with stage.app.connection() as connection:
-            connection.broker.publish([*publications, *twice])
-    stage.app.control.revoke(revoked)
+class Mix:
+    """Chords whose parts fail, are too late, are revoked, lose their child, or come twice."""
 
-    for key, result in sent.items():
-        eventually(result.ready, within=90)
-        assert result.state == ("SUCCESS" if key in fine else "FAILURE")
-        if key not in fine:
-            eventually(lambda r=result: stage.ends(f"heard-{r.id}"), within=30)
-    eventually(lambda: stage.farm.size() == 0 and not stage.farm.unacked(), within=60)
-    runs = stage.farm.runs()
-    assert {key: runs[key] for key in sent if runs[key] != (key in fine)} == {}
-    told = {key: runs[f"heard-{result.id}"] for key, result in sent.items()}
-    assert {key: n for key, n in told.items() if n != (key not in fine)} == {}
+    #: What a bad part runs; what is not named here is a task of that name.
+    KINDS = "fail die leave early ignore reject unserialisable expires revoked slow".split()
+
+    def __init__(self, stage: Stage, count: int, seed: int) -> None:
+        self.stage = stage
+        self.count = count
+        self.chance = random.Random(seed)
+        self.began = time.time()
+        #: Results of bodies by key, and the keys of those chords whose body runs.
+        self.sent: dict[str, Any] = {}
+        self.fine: set[str] = set()
+        self.revoked: list[str] = []
+
+    def send(self) -> None:
+        for number in range(self.count):
+            key = f"mix{number}-{self.began}"
+            bad = self.chance.choice(self.KINDS) if self.chance.random() < 0.5 else None
+            if bad is None:
+                self.fine.add(key)
+            with gather() as publications:
+                self.sent[key] = self._chord(key, bad).apply_async(link_error=self._s("heard"))
+            twice = [one for one in publications if self.chance.random() < 0.3]
+            with self.stage.app.connection() as connection:
+                connection.broker.publish([*publications, *twice])
+        self.stage.app.control.revoke(self.revoked)
+
+    def _s(self, name: str, *args: Any) -> Any:
+        return self.stage.s(name, *args)
+
+    def _chord(self, key: str, bad: str | None) -> Any:
+        chance, app = self.chance, self.stage.app
+        header = [self._s("add", n, n) for n in range(chance.randrange(1, 6))]
+        if chance.random() < 0.2:  # what stands in the header may be a chain or a chord itself
+            header.append(self._s("add", 1, 1) | self._s("echo"))
+        if chance.random() < 0.2:
+            header.append(chord([self._s("add", 1, 1)] * 2, self._s("total"), app=app))
+        if bad is not None:
+            part = self._bad(bad, f"{key}-bad")
+            if chance.random() < 0.3:
+                part = chain(part, self._s("echo"), app=app)
+            elif chance.random() < 0.2:
+                part = chord([part, self._s("add", 1, 1)], self._s("echo"), app=app)
+            header.insert(chance.randrange(len(header) + 1), part)
+        return chord(header, self._s("note_end", key), app=app)
+
+    def _bad(self, kind: str, key: str) -> Any:
+        if kind == "expires":
+            return self._s("mark", key).set(expires=-1.0)
+        if kind == "revoked":
+            part = self._s("mark", key).set(countdown=2 + self.count / 25)
+            self.revoked.append(part.freeze().id)
+            return part
+        if kind == "slow":
+            return self._s("mark", key, 60).set(time_limit=0.2)
+        return self._s(kind, key)
+
+    def check(self) -> None:
+        stage = self.stage
+        for key, result in self.sent.items():
+            eventually(result.ready, within=120)
+            assert result.state == ("SUCCESS" if key in self.fine else "FAILURE"), result.result
+        failed = [f"heard-{r.id}" for key, r in self.sent.items() if key not in self.fine]
+        eventually(lambda: set(failed) <= set(stage.farm.runs()), within=60)
+        eventually(lambda: stage.farm.size() == 0 and not stage.farm.unacked(), within=60)
+        runs = stage.farm.runs()
+        assert {key: runs[key] for key in self.sent if runs[key] != (key in self.fine)} == {}
+        told = {key: runs[f"heard-{result.id}"] for key, result in self.sent.items()}
+        assert {key: n for key, n in told.items() if n != (key not in self.fine)} == {}
+
+
+@pytest.mark.parametrize(
+    ("count", "seed"), [(30, 4), pytest.param(1000, 5, marks=pytest.mark.soak)]
+)
+def test_every_chord_ends_once_whatever_becomes_of_its_parts(
+    stage: Stage, count: int, seed: int
+) -> None:
+    mix = Mix(stage, count, seed)
+
+    mix.send()
+
+    mix.check()
 
 
 def test_a_chord_outlives_the_worker_that_ran_its_parts(stage: Stage, tmp_path: Path) -> None:

@@ -154,6 +154,13 @@ def heard(task_id: str) -> None:
     leave_mark(f"heard-{task_id}")
 
 
+@app.task(name="trial.leave")
+def leave(key: str) -> None:
+    """End the child without a word."""
+    leave_mark(key)
+    os._exit(3)
+
+
 @app.task(name="trial.die_once")
 def die_once(key: str) -> str:
     """Kill the child in the first run."""

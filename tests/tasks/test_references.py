@@ -124,7 +124,7 @@ def test_no_message_of_a_large_workflow_is_large(proj: Proj, shape: str) -> None
         "header of chains": (lambda: chord([echo.s(0) | long] * 5, total.s()), 250),
         "nested": (lambda: chord([chord(many, total.s() | long)] * 3, total.s()), 300),
         "group as body": (lambda: chord(many, group([total.s()] * 50)), [50] * 50),
-        "linked": (lambda: (echo.s(0) | long | group([echo.s()] * 50) | total.s()), 500),
+        "linked": (lambda: echo.s(0) | long | group([echo.s()] * 50) | total.s(), 500),
     }[shape]
 
     assert proj.run(made().delay()) == expected
