@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from taskctl.core import signals
 from taskctl.core.settings_table import SETTINGS
 
 from .structure import ROOT
@@ -60,6 +61,6 @@ def test_the_source_files_a_document_names_exist(document: Path) -> None:
 def test_the_settings_a_document_names_exist(document: Path) -> None:
     prefixes = "|".join(("task", "worker", "broker", "result", "event", "control", "beat"))
     named = set(re.findall(rf"`((?:{prefixes})_[a-z_]+)`", document.read_text()))
-    others = {"task_id", "task_name", "task_id_generator", "worker_pid", "task_cls"}
+    others = {"task_id", "task_name", "task_id_generator", "worker_pid", "task_cls", *vars(signals)}
 
     assert {name for name in named - others if name not in SETTINGS} == set()
