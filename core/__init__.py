@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .tasks.canvas import chain, chord, group, maybe_signature, signature
     from .tasks.eagerresult import EagerResult
     from .tasks.joining import allow_join_result
+    from .tasks.limiting import Concurrency, Limit, Unique
     from .tasks.maps import chunks, xmap, xstarmap
     from .tasks.result import GroupResult, ResultSet
     from .tasks.shared import shared_task
@@ -53,13 +54,16 @@ _PUBLIC = {
     "EagerResult": ".tasks.eagerresult",
     "Binding": ".wire.queues",
     "Broadcast": ".wire.queues",
+    "Concurrency": ".tasks.limiting",
     "Exchange": ".wire.queues",
     "GroupResult": ".tasks.result",
+    "Limit": ".tasks.limiting",
     "Queue": ".wire.queues",
     "ResultSet": ".tasks.result",
     "Signature": ".tasks.signature",
     "StampingVisitor": ".tasks.stamping",
     "Task": ".tasks.task",
+    "Unique": ".tasks.limiting",
     "allow_join_result": ".tasks.joining",
     "app_or_default": ".app",
     "chain": ".tasks.canvas",
@@ -88,14 +92,17 @@ __all__ = [
     "Binding",
     "Broadcast",
     "Celery",
+    "Concurrency",
     "EagerResult",
     "Exchange",
     "GroupResult",
+    "Limit",
     "Queue",
     "ResultSet",
     "Signature",
     "StampingVisitor",
     "Task",
+    "Unique",
     "__version__",
     "allow_join_result",
     "app_or_default",

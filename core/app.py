@@ -12,9 +12,9 @@ import logging
 import types
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
+from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from . import current
 from .config import Settings
@@ -27,10 +27,12 @@ from .settings_source import caller
 from .signals import Signal
 from .tasks import builtins
 from .tasks.annotations import annotate, prepare_annotations
+from .tasks.asynccalls import AsyncAppCalls
 from .tasks.asyncresult import AsyncResult
+from .tasks.decorated import AsyncTask, BoundDecorator, Decorator, ModelDecorator
 from .tasks.eager import apply_eagerly
 from .tasks.eagerresult import EagerResult
-from .tasks.registry import TaskRegistry, Workshop, refuse_unknown, task_name
+from .tasks.registry import TaskRegistry, Workshop, task_name
 from .tasks.result import GroupResult, ResultSet
 from .tasks.shared import adopt_all, forget_app, know_app, share
 from .tasks.signature import Signature, signature
@@ -46,7 +48,7 @@ class AlwaysEagerIgnored(UserWarning):
     """Warned when `send_task` is used while `task_always_eager` is set."""
 
 
-class App(Reach):
+class App(Reach, AsyncAppCalls):
     """An application: the settings and tasks that clients and workers share.
 
     `main` stands in for `__main__` in task names.  Any setting may be given as a keyword;
@@ -237,16 +239,15 @@ class App(Reach):
     # --- tasks ----------------------------------------------------------------------------
 
     @overload
+    def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
     def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
-
     @overload
-    def task(
-        self, *, bind: Literal[True], **options: Any
-    ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
-
+    def task(self, *, bind: Literal[True], **options: Any) -> BoundDecorator: ...
     @overload
-    def task(self, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-
+    def task(self, *, pydantic: Literal[True], **options: Any) -> ModelDecorator: ...
+    @overload
+    def task(self, **options: Any) -> Decorator: ...
     def task(self, *args: Any, **options: Any) -> Any:
         """Make a task of a function; used as `@app.task` or `@app.task(option=...)`.
 
@@ -270,7 +271,6 @@ class App(Reach):
         lazy: bool = True,
         **options: Any,
     ) -> Any:
-        refuse_unknown(fun, options)
         if shared:
             share(fun, options, owner=self)
         if lazy and not self.finalized:
@@ -378,6 +378,8 @@ class App(Reach):
             options = {**known, **options}
         result_class = options.pop("result_cls", None) or self.AsyncResult
         options["task_type"] = task
+        if task is not None and task.limits is not None:
+            return cast(AsyncResult, task._send_limited(calling, args, kwargs, options))
         departure = depart(calling, options)
         departure.producer.send(name, args, kwargs, options)
         return departed(departure, result_class(departure.task_id))

@@ -154,6 +154,10 @@ class BackendError(TaskctlError):
     """Raised when the result backend cannot be reached or answers nonsense."""
 
 
+class LimiterError(TaskctlError):
+    """Raised when the store of shared limits is gone or refuses; see `task_limits_url`."""
+
+
 class DecodeError(TaskctlError):
     """Raised when received bytes cannot be understood."""
 

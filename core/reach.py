@@ -20,6 +20,7 @@ from .clock import LamportClock, local_zone, maybe_seconds, utcnow, zone
 from .config import Settings
 from .errors import BrokerError
 from .kin import Kin
+from .limiter_place import make_limiter
 from .loader import default_database_path
 from .messaging.connection import Connection, split_urls
 from .messaging.mailbox import ClientMailbox
@@ -38,12 +39,14 @@ from .wire.queues import Queue
 
 if TYPE_CHECKING:
     from .backends.rpc import RpcBackend
+    from .limiters import Limiter
 
 log = logging.getLogger("taskctl.app")
 
 #: What is worked out from settings, and thrown away when one changes.
 _FROM_SETTINGS = (
     "calling", "queues", "router", "control", "events", "timezone", "annotations", "backend",
+    "limiter",
 )  # fmt: skip
 
 #: Schemes that have a sister over TLS.
@@ -292,6 +295,14 @@ class Reach(Kin):
                 self._open_backend[1].close()
             self._open_backend = (place.key, place.open(self))
             return self._open_backend[1]
+
+    @functools.cached_property
+    def limiter(self) -> Limiter:
+        """What counts the limits that all workers share; it connects when it is first asked.
+
+        Raises ImproperlyConfigured if neither broker nor result backend can count.
+        """
+        return make_limiter(self)
 
     # --- workers --------------------------------------------------------------------------
 

@@ -86,6 +86,8 @@ class AsyncResult(ResultBase, Awaitable[R_co]):
         self.parent = parent
         #: Set when the caller asked for no result: `get` then returns None at once.
         self.ignored = False
+        #: Whether the call was refused: this is the result of the earlier one of a unique task.
+        self.duplicate = False
         self._task_name = task_name
         self._backend = backend
         self._cache: Meta | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from .hooks import Hooks
+from .limiting import Concurrency, Limit, Limits, Unique
 
 
 class Attributes(Hooks):
@@ -20,7 +21,15 @@ class Attributes(Hooks):
     max_retries: int | None = 3
     #: Seconds until the next try, when `retry` is not told.
     default_retry_delay: float = 180
-    rate_limit: str | float | None = None
+    #: How often it may begin on each worker; with a `Limit`, on all of them together.
+    rate_limit: str | float | Limit | None = None
+    #: How many may run at once on all workers; a number is short for Concurrency(number).
+    concurrency: Concurrency | int | None = None
+    #: Whether a call is refused while an earlier one is not done; True is short for Unique(), a
+    #: text for Unique(text).
+    unique: Unique | bool | str | None = None
+    #: The three above, ready to be asked; None if there is none.  Made when the task is bound.
+    limits: Limits | None = None
     ignore_result: bool | None = None
     store_errors_even_if_ignored: bool | None = None
     store_eager_result: bool | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .limiting import limits_of
+
 #: Attributes that a task takes from a setting unless it has its own.
 FROM_SETTINGS = {
     "serializer": "task_serializer",
@@ -42,3 +44,4 @@ def bind_class(cls: Any, app: Any) -> None:
             setattr(cls, name, True if both is None else both)
     if first:
         app.annotate(cls)
+        cls.limits = limits_of(cls)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..brokers.base import Broker
 from ..errors import BackendError, TaskctlError, TaskRevokedError
 from ..messaging import revocations
 from ..wire.command_message import CommandRequest
@@ -76,7 +75,7 @@ class RevokeEscort:
             return
         seconds = float(self.app.conf.task_revoke_expires)
 
-        def note_and_drop(broker: Broker) -> list[bytes]:
+        def note_and_drop(broker: Any) -> list[bytes]:
             revocations.note_ids(broker, ids, seconds)
             return [*broker.cancel_parked(ids), *broker.cancel_waiting(ids)]
 
@@ -95,7 +94,7 @@ class RevokeEscort:
     def _revoke_stamps(self, stamps: Mapping[str, list[Any]]) -> None:
         seconds = float(self.app.conf.task_revoke_expires)
 
-        def note_and_drop(broker: Broker) -> list[bytes]:
+        def note_and_drop(broker: Any) -> list[bytes]:
             revocations.note_stamps(broker, stamps, seconds)
             queues = [queue.name for queue in broker.queues() if queue.due]
             held = broker.parked(_LOOKED_AT, queues) if queues else []

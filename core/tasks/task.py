@@ -6,23 +6,26 @@ A task is bound to one app, which is handed in and never imported.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import CoroutineType
-from typing import Any, ClassVar, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, Generic, NamedTuple, ParamSpec, overload
 from uuid import uuid4
 
 from .. import current
 from ..errors import BrokerConnectionError
 from ..messaging.producer import Producer
+from .asynccalls import AsyncTaskCalls
 from .binding import bind_class
 from .context import Context
 from .inrun import InRun
+from .limited import is_promised, send_limited
 from .maps import chunks, xmap, xstarmap
-from .result import AsyncResult
+from .result import AsyncResult, EagerResult
 from .signature import Signature
+from .typevars import P, R_co
 
-P = ParamSpec("P")
-R = TypeVar("R")
+#: What is left of a task's parameters when the first comes later.
+Q = ParamSpec("Q")
 
 #: Attributes that go along with every call as options.
 CALL_OPTIONS = (
@@ -39,7 +42,7 @@ class Calling(NamedTuple):
     inherit_priority: bool
 
 
-class Task(InRun, Generic[P, R]):
+class Task(InRun, AsyncTaskCalls[P, R_co], Generic[P, R_co]):
     """Base of all tasks; `run` is the work.
 
     There is one instance of each task in a process: what it keeps on itself lasts.
@@ -50,6 +53,8 @@ class Task(InRun, Generic[P, R]):
     _app: ClassVar[Any] = None
     #: Raises TypeError for arguments that `run` does not take.
     __header__: ClassVar[Callable[..., Any] | None] = None
+    #: Turns the pydantic models among arguments into plain data; see `models.py`.
+    _dumped_arguments: ClassVar[Callable[[Any, Any], tuple[Any, Any]] | None] = None
 
     # --- its app --------------------------------------------------------------------------
 
@@ -78,7 +83,7 @@ class Task(InRun, Generic[P, R]):
         """Do the work; every task defines it."""
         raise NotImplementedError(f"task {self.name} has no run method")
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the task here, as a function: no message, no result object."""
         request = current.request_of(self)
         if request is not None and not request.called_directly and "_inside" not in vars(request):
@@ -97,7 +102,7 @@ class Task(InRun, Generic[P, R]):
 
     # --- calling --------------------------------------------------------------------------
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult:
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R_co]:
         """Send a call with these arguments; return its result object."""
         return self.apply_async(args, kwargs)
 
@@ -110,7 +115,7 @@ class Task(InRun, Generic[P, R]):
         link_error: Any = None,
         shadow: str | None = None,
         **options: Any,
-    ) -> AsyncResult:
+    ) -> AsyncResult[R_co]:
         """Send a call; return its result object.
 
         When: `countdown` (seconds) or `eta`; `expires` (seconds or a time).  Where: `queue`,
@@ -125,19 +130,38 @@ class Task(InRun, Generic[P, R]):
         app = self.app
         if self.typing and self.__header__ is not None:
             self.__header__(*(args or ()), **(kwargs or {}))
+        if self._dumped_arguments is not None and options.get("serializer") != "pickle":
+            args, kwargs = self._dumped_arguments(args, kwargs)
         options = {**self._call_options(), **options}
         options["shadow"] = shadow or self.shadow_name(args, kwargs, options)
         options.update(task_id=task_id, link=link, link_error=link_error)
         calling = app.calling
         if calling.eager:
-            result: AsyncResult = app.apply_eagerly(
+            result: AsyncResult[R_co] = app.apply_eagerly(
                 self, args, kwargs, options, through_serializer=True
             )
             return result
         options["task_type"] = self
+        if self.limits is not None:
+            return self._send_limited(calling, args, kwargs, options)
         departure = depart(calling, options)
         departure.producer.send(self.name, args, kwargs, options)
         return departed(departure, self.AsyncResult(departure.task_id))
+
+    def _send_limited(
+        self, calling: Calling, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> AsyncResult:
+        """Send a call of a task with limits; see `limited`."""
+        assert self.limits is not None
+        promised = is_promised(options)
+        departure = depart(calling, options)
+        call = (self.name, args, kwargs)
+        task_id = send_limited(
+            self.app, self.limits, departure.producer, call, options, promised
+        )
+        result = self.AsyncResult(task_id)
+        result.duplicate = task_id != departure.task_id
+        return departed(departure, result)
 
     def _call_options(self) -> dict[str, Any]:
         """Return the task's attributes that go along with every call; found out once."""
@@ -174,7 +198,7 @@ class Task(InRun, Generic[P, R]):
         retries: int | None = None,
         throw: bool | None = None,
         **options: Any,
-    ) -> Any:
+    ) -> EagerResult[R_co]:
         """Run the task here as a worker would, retries and callbacks too; return an EagerResult.
 
         `throw` raises what the task raises (default: `task_eager_propagates`).
@@ -188,41 +212,54 @@ class Task(InRun, Generic[P, R]):
             "retries": retries,
             "throw": throw,
         }
-        return self.app.apply_eagerly(self, args, kwargs, options)
+        result: EagerResult[R_co] = self.app.apply_eagerly(self, args, kwargs, options)
+        return result
 
-    def AsyncResult(self, task_id: str, **options: Any) -> AsyncResult:
+    def AsyncResult(self, task_id: str, **options: Any) -> AsyncResult[R_co]:
         """Return the result object of a call of this task."""
-        result: AsyncResult = self.app.AsyncResult(
+        result: AsyncResult[R_co] = self.app.AsyncResult(
             task_id, self.__dict__.get("_backend"), self.name, **options
         )
         return result
 
     # --- signatures -----------------------------------------------------------------------
 
-    def signature(self, args: Any = None, *more: Any, **options: Any) -> Signature:
+    def signature(self, args: Any = None, *more: Any, **options: Any) -> Signature[R_co]:
         """Return a call of this task, to be made later."""
         options.setdefault("app", self.app)
         return Signature(self, args, *more, **options)
 
     subtask = signature
 
-    def s(self, *args: Any, **kwargs: Any) -> Signature:
-        """Return a call with these arguments; more may come before them when it is made."""
+    @overload
+    def s(self) -> Signature[R_co]: ...
+    @overload
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R_co]: ...
+    @overload
+    def s(
+        self: Task[Concatenate[Any, Q], R_co], *args: Q.args, **kwargs: Q.kwargs
+    ) -> Signature[R_co]: ...
+    def s(self, *args: Any, **kwargs: Any) -> Signature[R_co]:
+        """Return a call with these arguments; more may come before them when it is made.
+
+        To a type checker all of them are given, all but the first (the value of the task before
+        this one in a chain), or none.
+        """
         return Signature(self, args, kwargs, app=self.app)
 
-    def si(self, *args: Any, **kwargs: Any) -> Signature:
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R_co]:
         """Return a call with these arguments and no others."""
         return Signature(self, args, kwargs, app=self.app, immutable=True)
 
-    def chunks(self, it: Any, n: int) -> chunks:
+    def chunks(self, it: Iterable[Any], n: int) -> chunks[R_co]:
         """Return calls with each list of arguments in `it`, `n` to a message."""
         return chunks(self.s(), it, n, app=self.app)
 
-    def map(self, it: Any) -> xmap:
+    def map(self, it: Iterable[Any]) -> xmap[R_co]:
         """Return one message that calls this task with each item."""
         return xmap(self.s(), it, app=self.app)
 
-    def starmap(self, it: Any) -> xstarmap:
+    def starmap(self, it: Iterable[Any]) -> xstarmap[R_co]:
         """Return one message that calls this task with each list of arguments."""
         return xstarmap(self.s(), it, app=self.app)
 

@@ -12,11 +12,15 @@ import msgspec
 
 from ..errors import DecodeError
 
+#: Header in which our callers say by which keys a call is limited: rate, concurrency, unique, and
+#: whether the lock of a unique task is "claimed".
+LIMIT_HEADER = "taskctl-limits"
+
 #: Headers protocol 2 knows; every other one is the user's own.
 KNOWN_HEADERS = frozenset(
     "lang task id shadow eta expires group group_index retries timelimit root_id parent_id "
     "argsrepr kwargsrepr origin ignore_result replaced_task_nesting stamped_headers stamps "
-    "compression redelivered utc taskset method origin".split()
+    "compression redelivered utc taskset method origin taskctl-limits".split()
 )
 #: Headers RabbitMQ adds when it dead-letters; they must not travel on with a retry.
 BROKER_HEADERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
@@ -50,6 +54,8 @@ class TaskHeaders(msgspec.Struct, kw_only=True):
     stamped_headers: list[str] | None = None
     stamps: dict[str, Any] | None = None
     compression: str | None = None
+    #: As found; whoever reads it looks at what it is.
+    limit_keys: Any = msgspec.field(name="taskctl-limits", default=None)
 
     def limits(self) -> tuple[float | None, float | None]:
         """Return (hard, soft) time limits in seconds."""

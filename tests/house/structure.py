@@ -67,6 +67,7 @@ FLOORS = {
     "brokers": 2,
     "messaging": 3,
     "backends": 4,
+    "limiters": 4,
     "remote": 4,
     "tasks": 5,
     "pool": 6,
@@ -79,7 +80,7 @@ FLOORS = {
     "cli": 9,
 }
 #: The face a user holds, in its files.
-APP = {"app", "assembly", "django", "kin", "reach", "result_place", "security"}
+APP = {"app", "assembly", "django", "kin", "limiter_place", "reach", "result_place", "security"}
 _NO_FOLDERS = ("ground", "app", "face", "compat", "testing", "cli")
 ROOMS = {room for room in FLOORS if room not in _NO_FOLDERS}
 #: What a room may import besides itself and the ground.
@@ -90,12 +91,13 @@ ALLOWED = {
     "messaging": {"brokers", "wire"},
     "remote": {"messaging", "wire", "brokers"},
     "backends": {"wire"},
-    "tasks": {"backends", "messaging", "wire"},
-    "app": {"tasks", "backends", "remote", "messaging", "wire"},
+    "limiters": {"wire", "brokers"},
+    "tasks": {"backends", "limiters", "messaging", "wire"},
+    "app": {"tasks", "backends", "limiters", "remote", "messaging", "wire"},
     "pool": {"tasks", "wire"},
     "face": {"app", "tasks", "wire", "remote"},
     "beat": {"app", "messaging", "wire", "tasks"},
-    "worker": {"beat", "pool", "app", "messaging", "remote", "wire", "tasks", "backends"},
+    "worker": {"beat", "pool", "app", "messaging", "remote", "wire", "tasks", "backends", "limiters"},
     # Celery's names for what is ours, in whichever room it lives.
     "compat": {"face", "app", "tasks", "beat", "worker", "remote", "messaging", "backends", "wire"},
     # Fixtures for users: a whole app with its worker, its broker in memory opened up.
