@@ -236,6 +236,9 @@ WORKER = (
     _("worker_concurrency", 'int|"auto"', None,
       "Children or threads of the pool; unset or auto, as many as there are processors.",
       minimum=0),
+    _("worker_asyncio_children", "int", 1,
+      "Child processes of the asyncio pool; worker_concurrency is coroutines in each (100).",
+      minimum=1, own=True),
     _("worker_consumer", "class", "celery.worker.consumer:Consumer", "Class of the consumer.",
       note=NO_PART),
     _("worker_direct", "bool", False, "Give each worker a queue of its own, named after it.",
@@ -262,7 +265,7 @@ WORKER = (
       "KiB of resident memory beyond which a child is replaced after its task.", minimum=1),
     _("worker_max_tasks_per_child", "int", None, "Tasks after which a child is replaced.",
       minimum=1),
-    _("worker_pool", "class", "prefork", "Kind of pool: prefork, solo, threads."),
+    _("worker_pool", "class", "prefork", "Kind of pool: prefork, asyncio, threads, solo."),
     _("worker_pool_putlocks", "bool", True, "Guard the pool's entrance by a semaphore.",
       note="the pool only takes what it has room for"),
     _("worker_pool_restarts", "bool", False, "Allow the remote command pool_restart."),
@@ -548,7 +551,6 @@ del _
 #: Every setting by name, in the order of the documentation.
 #: What is known, read without complaint, and not carried out by this version.
 NOT_YET = {
-    "task_retry_on_worker_lost": "not there yet: a lost task is delivered again instead",
     "worker_proc_alive_timeout": "a child that does not come up is replaced with growing pauses",
     "worker_eta_task_limit": "tasks that wait for their time wait in the broker",
     **dict.fromkeys(

@@ -6,6 +6,7 @@ final, until it is used.  Then it turns, in place, into the task.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import threading
@@ -13,14 +14,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import AlreadyRegistered, ImproperlyConfigured, NotRegistered
+from ..errors import AlreadyRegistered, NotRegistered
+from . import models
 from .autoretry import add_autoretry
 from .task import Task
 
-#: Options of Celery's that this version does not carry out; asking for one is an error.
-_NOT_YET = ("pydantic", "retry_on_worker_lost")
 #: Options of `@app.task` that are not attributes of the task.
-_DECORATOR_ONLY = ("name", "base", "bind")
+_DECORATOR_ONLY = ("name", "base", "bind", *models.OPTIONS)
 
 
 class DuplicateTaskNameWarning(UserWarning):
@@ -86,15 +86,6 @@ def evaluate(task: Any) -> Any:
         workshop, _, _ = object.__getattribute__(task, "__dict__")["_recipe"]
         workshop.finish(task)
     return task
-
-
-def refuse_unknown(fun: Callable[..., Any], options: dict[str, Any]) -> None:
-    """Raise ImproperlyConfigured if an option asks for what this version does not carry out."""
-    for option in _NOT_YET:
-        if options.get(option):
-            raise ImproperlyConfigured(
-                f"task {fun.__name__}: option {option!r} is not in this version: leave it out"
-            )
 
 
 class Workshop:
@@ -197,7 +188,12 @@ class Workshop:
     ) -> type[Task[Any, Any]]:
         """Return the class of a function's task: `run` is the function, options its attributes."""
         bound = bool(options.get("bind"))
-        run = fun if bound else staticmethod(fun)
+        work, dumped = fun, None
+        if options.get("pydantic"):
+            with_models = models.Models(self.app, fun, name, options)
+            work = with_models.wrapped()
+            dumped = staticmethod(functools.partial(with_models.dumped, bound=bound))
+        run = work if bound else staticmethod(work)
         attributes = {
             "name": name,
             "run": run,
@@ -209,6 +205,7 @@ class Workshop:
             "__header__": staticmethod(_checker(fun, name, skip=1 if bound else 0)),
             "__wrapped__": run,
             "_function": staticmethod(fun),
+            "_dumped_arguments": dumped,
             "_app": self.app,
         }
         attributes.update((k, v) for k, v in options.items() if k not in _DECORATOR_ONLY)

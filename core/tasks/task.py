@@ -54,7 +54,7 @@ class Task(InRun, AsyncTaskCalls[P, R_co], Generic[P, R_co]):
     #: Raises TypeError for arguments that `run` does not take.
     __header__: ClassVar[Callable[..., Any] | None] = None
     #: Turns the pydantic models among arguments into plain data; see `models.py`.
-    _dumped_arguments: ClassVar[Callable[[Any, Any], tuple[Any, Any]] | None] = None
+    _dumped_arguments: ClassVar[Callable[..., tuple[Any, Any]] | None] = None
 
     # --- its app --------------------------------------------------------------------------
 

@@ -134,14 +134,14 @@ def tell_failed(
     if on_failure is None and after_return is None and not task_failure.receivers:
         return
     context = context_of(app, request, hostname)
-    einfo = _einfo(exc)
+    einfo = einfo_of(exc)
     current.push_task(request.task, context)
     try:
         what = (context.id, context.args, context.kwargs, einfo)
         if on_failure is not None:
-            _call(on_failure, request, exc, *what)
+            call_hook(on_failure, request, exc, *what)
         if after_return is not None:
-            _call(after_return, request, FAILURE, exc, *what)
+            call_hook(after_return, request, FAILURE, exc, *what)
         task_failure.send(
             sender=request.task,
             task_id=context.id,
@@ -156,14 +156,16 @@ def tell_failed(
         exc.__traceback__ = None  # its frames would keep all this until a garbage collection
 
 
-def _einfo(exc: Exception) -> ExceptionInfo:
+def einfo_of(exc: Exception) -> ExceptionInfo:
+    """Return what hooks get of an error that nobody has raised."""
     try:
         raise exc
     except Exception:  # to give it a traceback, which listeners format
         return ExceptionInfo(exc)
 
 
-def _call(hook: Any, request: Request, *args: Any) -> None:
+def call_hook(hook: Any, request: Request, *args: Any) -> None:
+    """Call a hook of the user's; what it raises is logged."""
     try:
         loops.finished(hook(*args))
     except Exception:  # the user's code; the task has ended already

@@ -36,6 +36,7 @@ from ..wire.states import FAILURE, REVOKED
 from ..wire.task_message import TaskMessage
 from .joins import Joins
 from .listeners import tell_failed, tell_rejected, tell_revoked
+from .lost_retries import UNSENDABLE, retry_lost
 from .request import Request
 
 log = logging.getLogger("taskctl.worker")
@@ -216,6 +217,7 @@ class Settlement:
         self._tell_failed(request, outcome.text, outcome.traceback)
 
     def _retried(self, request: Request, outcome: Outcome) -> None:
+        request.goes_on = True
         self._ack(request, outcome)
         log.info("Task %s retry: %s", request, outcome.text)
         self.events.task(
@@ -238,6 +240,7 @@ class Settlement:
         if request.acked:
             return
         if outcome.requeue:
+            request.goes_on = True
             self.consumer.reject(request.delivery.tag, requeue=True)
         else:
             self.totals.failed += 1
@@ -260,12 +263,33 @@ class Settlement:
             return
         exc = WorkerLostError(f"child {outcome.pid} {outcome.text} while running {request}")
         log.error("%s", exc)
+        if request.task.retry_on_worker_lost and self._retry_lost(request, exc):
+            return
         if not request.requeue_lost or request.acked:
             self._fail(request, exc)
+        elif outcome.blameless:
+            self.consumer.reject(request.delivery.tag, requeue=True)
         elif request.delivery.deliveries + 1 >= self.max_deliveries:
             self._condemn(request, exc, request.delivery.deliveries + 1)
         else:
             self._give_back_lost(request)
+
+    def _retry_lost(self, request: Request, exc: WorkerLostError) -> bool:
+        """Try a lost task again if it may be; return whether its message is settled."""
+        try:
+            again = retry_lost(self.app, request, exc, self.hostname)
+        except UNSENDABLE as problem:
+            log.error("cannot retry %s: %s", request, problem)
+            return False
+        if again is None:
+            self._fail(request, exc)
+            return True
+        self._results.extend(again.results)
+        self._let_go(request, again.publications)
+        log.info("Task %s retry: %s", request, again.reason)
+        fields = {"exception": repr(exc), "traceback": ""}
+        self.events.task("task-retried", request.task, uuid=request.id, **fields)
+        return True
 
     def _invalid(self, request: Request, outcome: Outcome) -> None:
         log.error("Task %s; moved to the dead-letter queue", outcome.text)
@@ -296,10 +320,12 @@ class Settlement:
     def give_back(self, request: Request) -> None:
         """Put a request that never began back at the head of its queue."""
         if not request.acked:
+            request.goes_on = True
             self.consumer.reject(request.delivery.tag, requeue=True)
         self.release(request)
 
     def _give_back_lost(self, request: Request) -> None:
+        request.goes_on = True
         count = request.delivery.deliveries + 1
         log.warning(
             "Task %s goes back to queue %r: delivery %d of %d was lost",
