@@ -6,19 +6,20 @@ does it in a thread (`aside`).
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import contextvars
 import functools
 import os
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .joining import Meta, assert_may_wait, overdue, raise_if_failed
 from .lookout import Lookout, lookout_of
 from .typevars import R_co
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -32,6 +33,10 @@ async def aside(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
     It sees the caller's context.  Cancelled before it has begun, it is not called.
     """
+    # Whoever comes here has a loop; a worker without coroutines never loads what they need.
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
     pid = os.getpid()
     executor = _executors.get(pid)
     if executor is None:  # one inherited through a fork has no threads
@@ -48,6 +53,8 @@ async def coming(
 
     Raises TimeoutError after `timeout` seconds, BackendError if the backend is away by then.
     """
+    import asyncio  # see `aside`
+
     loop = asyncio.get_running_loop()
     deadline = None if timeout is None else loop.time() + timeout
     with lookout.party(task_ids) as party:

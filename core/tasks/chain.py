@@ -6,7 +6,7 @@ Source for shapes on the wire: protocol.md 1.3 and 8.1.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Generic, overload
 
 from .chord import as_list, assert_joinable, chord, first_of
 from .compound import Compound, members_of, without_repeated_module
@@ -14,6 +14,7 @@ from .group import group
 from .references import shortened
 from .signature import Signature, maybe_signature
 from .stamping import StampingVisitor, collected
+from .typevars import R_co
 
 #: Options of a chain that do not go to its first task.
 _NOT_THE_FIRSTS = frozenset(
@@ -22,14 +23,28 @@ _NOT_THE_FIRSTS = frozenset(
 
 
 @Signature.register_type("chain")
-class chain(Compound):
+class chain(Compound[R_co], Generic[R_co]):
     """One task after the other, each with the value of the one before as its first argument.
 
     A group that is followed by a task becomes a chord.  The result is that of the last task; its
     `parent` is the one before.
     """
 
-    def __init__(self, *tasks: Any, **options: Any) -> None:
+    @overload
+    def __init__(self, last: Signature[R_co], /, **options: Any) -> None: ...
+    @overload
+    def __init__(self, a: Signature, last: Signature[R_co], /, **options: Any) -> None: ...
+    @overload
+    def __init__(
+        self, a: Signature, b: Signature, last: Signature[R_co], /, **options: Any
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, a: Signature, b: Signature, c: Signature, last: Signature[R_co], /, **options: Any
+    ) -> None: ...
+    @overload
+    def __init__(self, /, *tasks: Any, **options: Any) -> None: ...
+    def __init__(self, /, *tasks: Any, **options: Any) -> None:
         app = options.pop("app", None)
         members = _flat_chain(members_of(tasks), app)
         super().__init__("celery.chain", (), {"tasks": members}, options, app=app)

@@ -8,16 +8,20 @@ Source for shapes on the wire: protocol.md 1.9, 6.4 and 8.1, from Celery 5.7.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Generic, Self, TypeVar, cast, overload
 from uuid import uuid4
 
 from .. import current
 from ..errors import ImproperlyConfigured
+from .asyncresult import AsyncResult
 from .compound import without_repeated_module
 from .group import group
 from .references import body_for_messages
 from .signature import Signature, maybe_signature
 from .stamping import StampingVisitor, collected
+from .typevars import R_co
+
+T = TypeVar("T")
 
 #: Options of a chord that are its own, or its body's, and never a header task's.
 _NOT_THE_HEADERS = frozenset(
@@ -32,7 +36,7 @@ _FIRST_LOOK = 1
 
 
 @Signature.register_type("chord")
-class chord(Signature):
+class chord(Signature[R_co], Generic[R_co]):
     """Header tasks that run side by side, and a body that gets the list of their values.
 
     The result is the body's; its `parent` is the GroupResult of the header.  If a header task
@@ -42,7 +46,7 @@ class chord(Signature):
     def __init__(
         self,
         header: Any,
-        body: Any = None,
+        body: Signature[R_co] | None = None,
         task: str = "celery.chord",
         args: Any = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -105,6 +109,10 @@ class chord(Signature):
 
     # --- making the call ------------------------------------------------------------------
 
+    @overload
+    def __call__(self, body: None = None, **options: Any) -> AsyncResult[R_co]: ...
+    @overload
+    def __call__(self, body: Signature[T], **options: Any) -> AsyncResult[T]: ...
     def __call__(self, body: Any = None, **options: Any) -> Any:
         """Send the chord, with this body if it is given; return the body's result."""
         return self.apply_async((), {"body": body} if body else {}, **options)
@@ -176,7 +184,7 @@ class chord(Signature):
         return result
 
     def _header_copy(self) -> group:
-        return cast(group, group(self._header_tasks(), app=self._app).clone())
+        return group(self._header_tasks(), app=self._app).clone()
 
     def _prepare_join(self, header: group, awaited: Any, body: Signature) -> None:
         """See that somebody joins the parts, before the first of them can end."""
@@ -259,7 +267,7 @@ class chord(Signature):
 
     def clone(
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Signature:
+    ) -> Self:
         given = dict(kwargs or {})
         copy = super().clone(args, None, **options)
         assert isinstance(copy, chord)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Generic, Self, cast
 
 from .. import current
 from .signature import Signature, maybe_signature
+from .typevars import R_co
 
 
-class Compound(Signature):
+class Compound(Signature[R_co], Generic[R_co]):
     """A signature of several: its members stand under `kwargs.tasks`."""
 
     @classmethod
@@ -31,7 +32,7 @@ class Compound(Signature):
 
     def clone(
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Signature:
+    ) -> Self:
         copy = super().clone(args, None, **options)
         assert isinstance(copy, Compound)
         copy.tasks = [task.clone() for task in copy.tasks]

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, overload
 from uuid import uuid4
 
 from .. import current
 from .compound import Compound, members_of, without_repeated_module
+from .result import GroupResult
 from .signature import Signature, maybe_signature
 from .stamping import StampingVisitor, collected
+from .typevars import R_co
 
 
 @Signature.register_type("group")
-class group(Compound):
+class group(Compound[list[R_co]], Generic[R_co]):
     """Tasks that run side by side; the result is a GroupResult, in their order."""
 
-    def __init__(self, *tasks: Any, **options: Any) -> None:
+    if TYPE_CHECKING:
+        # A group is called as any signature is; what it returns is another result.
+        def delay(self, *args: Any, **kwargs: Any) -> GroupResult[R_co]: ...  # type: ignore[override]
+        async def adelay(self, *args: Any, **kwargs: Any) -> GroupResult[R_co]: ...  # type: ignore[override]
+        async def aapply_async(  # type: ignore[override]
+            self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+        ) -> GroupResult[R_co]: ...
+
+    @overload
+    def __init__(self, tasks: group[R_co], /, **options: Any) -> None: ...
+    @overload
+    def __init__(self, tasks: Iterable[Signature[R_co]], /, **options: Any) -> None: ...
+    @overload
+    def __init__(self, /, *tasks: Signature[R_co], **options: Any) -> None: ...
+    def __init__(self, /, *tasks: Any, **options: Any) -> None:
         app = options.pop("app", None)
         if len(tasks) == 1 and isinstance(tasks[0], group):
             tasks = (tasks[0].tasks,)
@@ -27,11 +43,11 @@ class group(Compound):
         super().__init__("celery.group", (), {"tasks": members}, options, app=app)
         self.subtask_type = "group"
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: Any, **options: Any) -> GroupResult[R_co]:
         """Send all tasks, each with these arguments first."""
         return self.apply_async(args, **options)
 
-    def apply_async(
+    def apply_async(  # type: ignore[override]
         self,
         args: Any = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -40,7 +56,7 @@ class group(Compound):
         link: Any = None,
         link_error: Any = None,
         **options: Any,
-    ) -> Any:
+    ) -> GroupResult[R_co]:
         """Send all tasks, in one batch where the broker can; return a GroupResult.
 
         Raises TypeError for `link` and `link_error`: nothing waits for a whole group.
@@ -50,10 +66,13 @@ class group(Compound):
         if link_error is not None:
             raise TypeError("a group takes no link_error: set it on its tasks")
         app = self.app
+        made: GroupResult[R_co]
         if app.calling.eager:
-            return self.apply(args, kwargs, **options)
+            made = self.apply(args, kwargs, **options)
+            return made
         if not self.tasks:
-            return self.freeze()
+            made = self.freeze()
+            return made
         group_id, options = self._group_options(options)
         frozen = list(self._frozen_tasks(group_id, options.get("root_id")))
         self.publish(frozen, args, kwargs, options)

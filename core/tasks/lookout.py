@@ -7,7 +7,6 @@ decodes what it says.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import logging
@@ -17,13 +16,16 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..backends.base import Backend
 from ..backends.watching import Watch
 from ..errors import BackendError, TaskctlError
 from ..wire.states import PENDING, READY_STATES
 from .joining import Meta, read_meta
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,8 @@ class Party:
     """
 
     def __init__(self, lookout: Lookout, task_ids: Iterable[str]) -> None:
+        import asyncio  # heavy, and loaded where a loop runs
+
         self.loop = asyncio.get_running_loop()
         self.missing = dict.fromkeys(task_ids)
         self._lookout = lookout

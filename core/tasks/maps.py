@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Generic
 
 from .canvas import group
 from .signature import Signature, maybe_signature
+from .typevars import R_co
 
 
-class _Mapped(Signature):
+class _Mapped(Signature[list[R_co]], Generic[R_co]):
     """One message that runs a task over many items."""
 
     _task_name = ""
@@ -48,7 +49,7 @@ class _Mapped(Signature):
 
 
 @Signature.register_type("xmap")
-class xmap(_Mapped):
+class xmap(_Mapped[R_co]):
     """A task called with each item in turn, in one message; the value is the list of values."""
 
     _task_name = "celery.map"
@@ -56,7 +57,7 @@ class xmap(_Mapped):
 
 
 @Signature.register_type("xstarmap")
-class xstarmap(_Mapped):
+class xstarmap(_Mapped[R_co]):
     """As xmap, each item unpacked into arguments."""
 
     _task_name = "celery.starmap"
@@ -64,7 +65,7 @@ class xstarmap(_Mapped):
 
 
 @Signature.register_type("chunks")
-class chunks(Signature):
+class chunks(Signature[list[R_co]], Generic[R_co]):
     """Many argument lists, `n` to a message; sends a group of xstarmap."""
 
     def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, overload
 
 from .. import current
 from ..proxies import Proxy
+from .decorated import AsyncTask, BoundDecorator, Decorator, ModelDecorator
 from .task import Task
 
 P = ParamSpec("P")
@@ -71,19 +72,15 @@ def shared_proxy(fun: Callable[..., Any], options: dict[str, Any]) -> Proxy:
 
 
 @overload
+def shared_task(fun: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+@overload
 def shared_task(fun: Callable[P, R], /) -> Task[P, R]: ...
-
-
 @overload
-def shared_task(
-    *, bind: Literal[True], **options: Any
-) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
-
-
+def shared_task(*, bind: Literal[True], **options: Any) -> BoundDecorator: ...
 @overload
-def shared_task(**options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-
-
+def shared_task(*, pydantic: Literal[True], **options: Any) -> ModelDecorator: ...
+@overload
+def shared_task(**options: Any) -> Decorator: ...
 def shared_task(*args: Any, **options: Any) -> Any:
     """Make a task of a function for every app; calls go to whichever app is current.
 

@@ -7,15 +7,20 @@ themselves here by their `subtask_type`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast, overload
 from uuid import uuid4
 
 from .. import current
 from ..errors import ImproperlyConfigured
 from ..wire.saferepr import saferepr
+from .asynccalls import AsyncSignatureCalls
+from .asyncresult import AsyncResult
+from .eagerresult import EagerResult
 from .stamping import Stampable
+from .typevars import R_co
 
 S = TypeVar("S", bound="type[Signature]")
+T = TypeVar("T")
 
 #: What a caller adds on top never changes these in a signature that has them.
 _KEPT_OPTIONS = frozenset({"group_id", "stamped_headers"})
@@ -31,7 +36,7 @@ def _key(name: str, doc: str) -> Any:
     return property(fget, fset, doc=doc)
 
 
-class Signature(Stampable, dict[str, Any]):
+class Signature(Stampable, AsyncSignatureCalls[R_co], dict[str, Any], Generic[R_co]):
     """A call of one task, to be made later, elsewhere, or with more arguments.
 
     Arguments given when it is called come before its own, unless it is immutable; options and
@@ -114,7 +119,7 @@ class Signature(Stampable, dict[str, Any]):
         args, kwargs, _ = self._merged(args, kwargs, {})
         return self.type(*args, **kwargs)
 
-    def delay(self, *args: Any, **kwargs: Any) -> Any:
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[R_co]:
         """Send the call; see `apply_async`."""
         return self.apply_async(args, kwargs)
 
@@ -124,24 +129,28 @@ class Signature(Stampable, dict[str, Any]):
         kwargs: Mapping[str, Any] | None = None,
         route_name: str | None = None,
         **options: Any,
-    ) -> Any:
+    ) -> AsyncResult[R_co]:
         """Send the call with more arguments and options; return its result object."""
         given = {k: v for k, v in options.items() if v is not None}
         args, kwargs, options = self._merged(args, kwargs, given)
         task = self._known_type()
+        result: AsyncResult[R_co]
         if task is None:
-            return self.app.send_task(self.task, args, kwargs, **options)
-        return task.apply_async(args, kwargs, **options)
+            result = self.app.send_task(self.task, args, kwargs, **options)
+        else:
+            result = task.apply_async(args, kwargs, **options)
+        return result
 
     def apply(
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Any:
+    ) -> EagerResult[R_co]:
         """Run the call here and now as a worker would; return an EagerResult."""
         given = {k: v for k, v in options.items() if v is not None}
         args, kwargs, options = self._merged(args, kwargs, given)
-        return self.type.apply(args, kwargs, **options)
+        result: EagerResult[R_co] = self.type.apply(args, kwargs, **options)
+        return result
 
-    def __invert__(self) -> Any:
+    def __invert__(self) -> R_co:
         """Send the call and wait for its value."""
         return self.apply_async().get()
 
@@ -169,10 +178,10 @@ class Signature(Stampable, dict[str, Any]):
 
     def clone(
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Signature:
+    ) -> Self:
         """Return a copy with more arguments and options."""
         args, kwargs, options = self._merged(args, kwargs, options)
-        copy = Signature.from_dict(
+        copy: Any = Signature.from_dict(
             {
                 "task": self.task,
                 "args": tuple(args),
@@ -184,7 +193,7 @@ class Signature(Stampable, dict[str, Any]):
             app=self._app,
         )
         copy._type = self._type
-        return copy
+        return copy  # type: ignore[no-any-return]  # of the same kind
 
     partial = clone
 
@@ -193,7 +202,7 @@ class Signature(Stampable, dict[str, Any]):
         args: Any = None,
         kwargs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
-    ) -> Signature:
+    ) -> Self:
         """Return a copy with these in place of its own."""
         copy = self.clone()
         if args is not None:
@@ -204,7 +213,7 @@ class Signature(Stampable, dict[str, Any]):
             copy.options = options
         return copy
 
-    def set(self, immutable: bool | None = None, **options: Any) -> Signature:
+    def set(self, immutable: bool | None = None, **options: Any) -> Self:
         """Set options of the call; return self."""
         if immutable is not None:
             self.set_immutable(immutable)
@@ -254,7 +263,7 @@ class Signature(Stampable, dict[str, Any]):
         """Send `errback` when the task has failed; return it."""
         return self._append_option("link_error", errback)
 
-    def on_error(self, errback: Any) -> Signature:
+    def on_error(self, errback: Any) -> Self:
         """Send `errback` when the task has failed; return self."""
         self.link_error(errback)
         return self
@@ -282,14 +291,14 @@ class Signature(Stampable, dict[str, Any]):
         links = links if isinstance(links, list | tuple) else [links]
         return [maybe_signature(link, app=self._app) for link in links]
 
-    def __or__(self, other: Any) -> Any:
+    def __or__(self, other: Signature[T]) -> Signature[T]:  # type: ignore[override]
         """Return the chain of this and `other`."""
         if not isinstance(other, Signature):
             return NotImplemented
         return self.TYPES["chain"](self, other, app=self._app)
 
-    def __ior__(self, other: Any) -> Any:  # dict would merge
-        """Return the chain of this and `other`."""
+    def __ior__(self, other: Signature[T]) -> Signature[T]:  # type: ignore[override]
+        """Return the chain of this and `other`."""  # where dict would merge
         return self.__or__(other)
 
     # --- what it is -----------------------------------------------------------------------
@@ -332,7 +341,7 @@ class Signature(Stampable, dict[str, Any]):
     def __repr__(self) -> str:
         return self.reprcall()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Signature:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copy = memo[id(self)] = self.clone()
         return copy
 
@@ -350,6 +359,10 @@ _EMPTY: dict[str, Any] = {
 }
 
 
+@overload
+def signature(varies: Signature[T], *args: Any, **kwargs: Any) -> Signature[T]: ...
+@overload
+def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature: ...
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature:
     """Return a signature of a task, a task's name, or a dict; of a signature, a copy."""
     app = kwargs.get("app")
