@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import BackendError, ImproperlyConfigured
+from ..tasks.limiting import Limit, parse_rate
 from ..tasks.revoking import revocable
 from ..wire.stamp_values import as_stamps, matching
 from .commands_inspect import Answers
 from .request import Request
-from .scheduler import parse_rate
 
 log = logging.getLogger("taskctl.worker")
 
@@ -131,8 +131,13 @@ class TaskOrders(Answers):
         if task is None:
             return self._unknown(task_name)
         old = task.rate_limit or worker.app.conf.task_default_rate_limit
-        worker.scheduler.limit(task_name, limit)
-        task.rate_limit = limit
+        if isinstance(old, Limit) and worker.scheduler.gates is not None:
+            worker.scheduler.gates.change_rate(task, limit)
+            task.rate_limit = old if limit is None else old.at(limit)
+            old = str(old)
+        else:
+            worker.scheduler.limit(task_name, limit)
+            task.rate_limit = limit
         log.info("rate limit of %s is now %s, was %s", task_name, limit or "none", old or "none")
         done = "rate limit disabled" if limit is None else "new rate limit set"
         return changed(f"{done} successfully", task_name, old or None, limit)

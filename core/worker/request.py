@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import TaskctlError
 from ..messaging.consumer import Delivery
 from ..pool.base import Running, Work
+from ..tasks.limiting import Keys
 from ..wire.message import decode_envelope
 from ..wire.task_message import TaskHeaders, TaskMessage, decode_body
 from .request_facts import RequestFacts
@@ -26,6 +27,8 @@ class Request(RequestFacts):
         "acks_late",
         "delivery",
         "estimate",
+        "gate_keys",
+        "goes_on",
         "hostname",
         "limits",
         "message",
@@ -36,6 +39,7 @@ class Request(RequestFacts):
         "started",
         "task",
         "terminated",
+        "unwanted",
         "worker_pid",
     )
 
@@ -59,6 +63,12 @@ class Request(RequestFacts):
         #: How long it is expected to run, in seconds.
         self.estimate = 0.0
         self.limits: tuple[float | None, float | None] = (None, None)
+        #: The keys by which limits count it; see gates.py.
+        self.gate_keys: Keys | None = None
+        #: Whether its message, or one for its next try, will be received again.
+        self.goes_on = False
+        #: Whether it ends because nobody wants it any more.
+        self.unwanted = False
 
     @property
     def headers(self) -> TaskHeaders:

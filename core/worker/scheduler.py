@@ -7,35 +7,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from ..errors import ImproperlyConfigured
+from ..tasks.limiting import Limit, parse_rate
 from .request import Request
 
-#: Seconds in the units of a rate limit.
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+if TYPE_CHECKING:
+    from .gates import Gates
+
 #: Most requests of one task that wait here for their rate limit; the others go back to the
 #: broker for up to so many seconds.
 MAX_WAITING, MAX_ASIDE = 20, 60.0
-
-
-def parse_rate(limit: str | float | None) -> float:
-    """Return tasks a second; 0 for no limit.
-
-    A limit is a number (a second), or "N/s", "N/m", "N/h".  Raises ImproperlyConfigured.
-    """
-    if not limit:
-        return 0.0
-    number, slash, unit = str(limit).partition("/")
-    try:
-        seconds = _UNITS[unit.strip()] if slash else 1.0
-        rate = float(number) / seconds
-    except (KeyError, ValueError):
-        raise ImproperlyConfigured(
-            f"rate limit {limit!r}: write N/s, N/m or N/h, or 0 for none"
-        ) from None
-    if rate < 0 or rate != rate:
-        raise ImproperlyConfigured(f"rate limit {limit!r}: must be 0 or more")
-    return rate
 
 
 class Bucket:
@@ -62,13 +44,16 @@ class Scheduler:
     def __init__(self) -> None:
         self._ready: deque[Request] = deque()
         self._buckets: dict[str, Bucket] = {}
+        #: Where those wait whose limits all workers share; None if no task has such.
+        self.gates: Gates | None = None
 
-    def limit(self, task_name: str, limit: str | float | None) -> None:
+    def limit(self, task_name: str, limit: str | float | Limit | None) -> None:
         """Set the rate limit of a task; what waits under it waits under the new one.
 
-        Raises ImproperlyConfigured for a limit that cannot be read.
+        One that all workers share is for the gates.  Raises ImproperlyConfigured for a limit that
+        cannot be read.
         """
-        rate = parse_rate(limit)
+        rate = 0.0 if isinstance(limit, Limit) else parse_rate(limit)
         old = self._buckets.pop(task_name, None)
         if rate:
             bucket = self._buckets[task_name] = Bucket(rate)
@@ -79,6 +64,8 @@ class Scheduler:
 
     def hold(self, request: Request) -> None:
         """Take a request."""
+        if self.gates is not None and self.gates.takes(request):
+            return
         bucket = self._buckets.get(request.type) if self._buckets else None
         (self._ready if bucket is None else bucket.waiting).append(request)
 
@@ -87,6 +74,8 @@ class Scheduler:
 
         Else they would fill the window, and tasks without a limit would wait behind them.
         """
+        if self.gates is not None and (seconds := self.gates.overfull(request)) is not None:
+            return seconds
         bucket = self._buckets.get(request.type) if self._buckets else None
         if bucket is None or len(bucket.waiting) < MAX_WAITING:
             return None
@@ -98,6 +87,8 @@ class Scheduler:
         self._ready.clear()
         for bucket in self._buckets.values():
             due.extend(bucket.due(now))
+        if self.gates is not None:
+            due.extend(self.gates.due(now))
         return due
 
     def put_back(self, requests: Sequence[Request]) -> None:
@@ -108,6 +99,8 @@ class Scheduler:
     def next_due(self, now: float) -> float | None:
         """Return seconds until a rate limit lets something pass; None if none holds anything."""
         times = [b.next_pass - now for b in self._buckets.values() if b.waiting]
+        if self.gates is not None and (seconds := self.gates.next_due(now)) is not None:
+            times.append(seconds)
         return max(0.0, min(times)) if times else None
 
     def recall(self, wanted: Callable[[Request], bool] = lambda request: True) -> list[Request]:
@@ -119,8 +112,11 @@ class Scheduler:
                 (taken if wanted(request) else kept).append(request)
             waiting.clear()
             waiting.extend(kept)
+        if self.gates is not None:
+            taken += self.gates.recall(wanted)
         return taken
 
     def limited(self) -> int:
         """Return how many wait for their rate limit."""
-        return sum(len(bucket.waiting) for bucket in self._buckets.values())
+        waiting = sum(len(bucket.waiting) for bucket in self._buckets.values())
+        return waiting if self.gates is None else waiting + self.gates.waiting()

@@ -461,6 +461,7 @@ class Settlement:
             meta = revoked_meta(self.app, request.message, reason, hostname=self.hostname)
             self._results.append(meta)
         exc = TaskRevokedError(reason)
+        request.unwanted = not expired
         self._follow(request, exc, lambda following: self._let_go(request, following), REVOKED)
         terminated = signum is not None
         tell_revoked(self.app, request, self.hostname, signum=signum, expired=expired)

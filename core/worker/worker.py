@@ -42,6 +42,7 @@ from .autoscaler import Autoscaler
 from .beginning import begin
 from .childhood import Childhood
 from .commands import Commands
+from .gates import make_gates
 from .gossip import Gossip
 from .heartbeat import Heartbeat
 from .line import Line
@@ -147,11 +148,12 @@ class Worker:
                 "processed": sum(self.totals.accepted.values()),
             },
         )
-        childhood = Childhood(app, self.hostname, self.signals, options.extras)
+        childhood = Childhood(app, self.hostname, self.signals, options.extras, options.pool)
         self.pool = make_pool(
             options.pool,
             options.concurrency,
             childhood.boot,
+            children=options.children,
             leave=childhood.leave,
             max_tasks=options.max_tasks,
             max_memory_kib=options.max_memory_kib,
@@ -206,6 +208,7 @@ class Worker:
         if not conf.worker_disable_rate_limits:
             for task in self.tasks.values():
                 self.scheduler.limit(task.name, task.rate_limit or conf.task_default_rate_limit)
+        self.scheduler.gates = make_gates(self)
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -286,6 +289,8 @@ class Worker:
 
     def _take_leave(self) -> bool:
         """Say what is left to be said; return whether all of it was."""
+        if self.scheduler.gates is not None:
+            self.scheduler.gates.close()
         if not self.line.up:
             if self.settlement.pending() or self.requests:
                 log.error("the broker is away; what was not acknowledged runs again elsewhere")
@@ -400,6 +405,8 @@ class Worker:
         """Answer for it no longer."""
         if self.requests.pop(request.number, None) is not None:
             self.prefetch.gave(request)
+        if self.scheduler.gates is not None:
+            self.scheduler.gates.ended(request)
 
     def start_due(self, now: float) -> None:
         """Hand to the pool what may start, and to other nodes what would wait here for long."""
@@ -443,6 +450,8 @@ class Worker:
             self.heart.renew(self.consumer.broker)
         self.pauses.look_when_due(now)
         self.standing.look_when_due(now)
+        if self.scheduler.gates is not None:
+            self.scheduler.gates.renew(now)
 
     def adjust(self, now: float) -> None:
         """Fit the pool to the work, tell of trouble, and see whether the end has come."""
