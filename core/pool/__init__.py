@@ -26,17 +26,21 @@ log = logging.getLogger("taskctl.pool")
 
 #: Name as in `--pool`: the sibling's file and class.
 _POOLS = {
+    "asyncio": ("coroutines", "AsyncioPool"),
     "prefork": ("prefork", "PreforkPool"),
     "processes": ("prefork", "PreforkPool"),
     "solo": ("solo", "SoloPool"),
     "threads": ("threads", "ThreadsPool"),
 }
-NAMES = ("prefork", "solo", "threads")
+NAMES = ("prefork", "asyncio", "threads", "solo")
 
 
-def make_pool(name: str, size: int, boot: Callable[[int], Serve], **options: Any) -> Pool:
+def make_pool(
+    name: str, size: int, boot: Callable[[int], Serve], *, children: int = 1, **options: Any
+) -> Pool:
     """Return the pool of that name, to be opened; `options` are those of `Pool`.
 
+    `children` is for a pool whose children run many at once: how many of them share `size`.
     Raises ImproperlyConfigured for an unknown name.
     """
     if name not in _POOLS:
@@ -44,6 +48,8 @@ def make_pool(name: str, size: int, boot: Callable[[int], Serve], **options: Any
         raise ImproperlyConfigured(f"unknown pool {name!r}: choose {choices}")
     stem, class_name = _POOLS[name]
     kind = getattr(importlib.import_module(f".{stem}", __name__), class_name)
+    if name == "asyncio":
+        options["children"] = children
     pool: Pool = kind(size, boot, **options)
     if not pool.can_kill and (pool.max_tasks or pool.max_memory_kib):
         log.warning(

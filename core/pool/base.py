@@ -26,6 +26,7 @@ class Work(msgspec.Struct, array_like=True, kw_only=True):
     `request` is the parent's number for it, 0 or more, unique while it lives.  Times are
     seconds (float); `soft` and `hard` limits are None when there is none.  `announce` asks for a
     `Started` record when it begins; `describe` asks for the texts of the outcome (logs, events).
+    `cell` is the pool's own: where a child that runs many at once notes this one.
     """
 
     request: int
@@ -37,6 +38,7 @@ class Work(msgspec.Struct, array_like=True, kw_only=True):
     hard: float | None = None
     announce: bool = False
     describe: bool = True
+    cell: int = 0
 
 
 class Started(msgspec.Struct, array_like=True, kw_only=True):

@@ -251,12 +251,18 @@ class Child:
             # `serve` left the window open beyond the task's own code.
             if outcome is None:
                 outcome = Outcome(request=work.request, kind=FAILED, text=repr(exc))
+        self._flee_if_stray()
+        self._weigh(outcome)
+        return outcome
+
+    def _flee_if_stray(self) -> None:
         if self.stray:
             _flush_output()
             os._exit(0)
+
+    def _weigh(self, outcome: Outcome) -> None:
         if self.terms.max_memory_kib is not None:
             self.words[MEMORY_KIB] = outcome.memory_kib = _peak_memory_kib()
-        return outcome
 
     # Sending
 

@@ -55,6 +55,10 @@ class Children:
         """Return the handles in no order; cheaper."""
         return list(self._handles.values())
 
+    def by_index(self, index: int) -> Handle | None:
+        """Return the handle of the child with that index."""
+        return self._handles.get(index)
+
     def by_pid(self, pid: int) -> Handle | None:
         """Return the handle of that process."""
         return next((handle for handle in self.all() if handle.pid == pid), None)

@@ -113,7 +113,7 @@ class Executor:
                 self._steps(run)
         except BaseException as exc:
             self._break_down(run, exc)
-        return _outcome(run)
+        return outcome_of(run)
 
     def _prepare(self, run: Run, envelope: bytes, delivery: tuple[Any, ...]) -> bool:
         """Read the message and find its task; return whether it can run."""
@@ -347,7 +347,7 @@ def followers_of(app: Any, patience: float | None = None) -> Followers:
     return followers
 
 
-def _outcome(run: Run) -> Outcome:
+def outcome_of(run: Run) -> Outcome:
     """Return what the worker must know of a run, and let go of what it held."""
     exc = run.exc
     outcome = Outcome(

@@ -44,6 +44,7 @@ class Outcome(msgspec.Struct, array_like=True, kw_only=True):
     nobody asked; `traceback` is empty unless failed or retried.  `expected` marks an exception
     listed in the task's `throws`.  `memory_kib` is the child's peak resident size, when a limit
     on it is set.  `pid` and `signum` tell of the child that died, for LOST and TIMED_OUT.
+    `blameless` says that a child was killed for what another of its requests did.
     `claims` are chords whose end is among the publications; `parts` are parts of chords that are
     to be counted before the message is acked.
     """
@@ -62,6 +63,7 @@ class Outcome(msgspec.Struct, array_like=True, kw_only=True):
     signum: int | None = None
     claims: list[Claim] = []
     parts: list[LatePart] = []
+    blameless: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -15,18 +15,25 @@ from .autoscaler import parse_autoscale
 from .listener import Address
 
 
+#: Coroutines in each child of the asyncio pool, if nobody says how many.  They wait most of the
+#: time, so that processors are no measure.
+COROUTINES = 100
+
+
 @dataclass
 class WorkerOptions:
     """Everything a Worker needs to know that is not in its app.
 
     Seconds are floats; None means no limit.  `prefetch` is "auto" or messages a child (0: no
-    limit).  `autoscale` is (most, fewest) children.
+    limit).  `concurrency` is how many tasks run at once; of the asyncio pool `children` processes
+    run them, of the others each child one.  `autoscale` is (most, fewest) tasks at once.
     """
 
     hostname: str
     queues: list[Queue]
     concurrency: int
     pool: str = "prefork"
+    children: int = 1
     prefetch: int | str = "auto"
     max_tasks: int | None = None
     max_memory_kib: int | None = None
@@ -61,7 +68,7 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
     Names are those of the command line with underscores: hostname, queues, exclude_queues,
     concurrency, pool, prefetch_multiplier, max_tasks_per_child, max_memory_per_child, time_limit,
     soft_time_limit, task_events, without_heartbeat, without_gossip, without_mingle,
-    heartbeat_interval, autoscale, purge, shutdown_timeout.
+    heartbeat_interval, autoscale, purge, shutdown_timeout, children.
 
     Raises ImproperlyConfigured naming what is wrong.
     """
@@ -74,7 +81,8 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
     autoscale = given.get("autoscale")
     limits = parse_autoscale(autoscale) if isinstance(autoscale, str) else autoscale
     pool = str(choose("pool", "worker_pool"))
-    concurrency = _concurrency(choose("concurrency", "worker_concurrency"), pool)
+    children = _children(choose("children", "worker_asyncio_children"), pool, given)
+    concurrency = _concurrency(choose("concurrency", "worker_concurrency"), pool) * children
     prefetch = choose("prefetch_multiplier", "worker_prefetch_multiplier")
     if prefetch != "auto" and int(prefetch) < 0:
         raise ImproperlyConfigured(
@@ -97,6 +105,7 @@ def resolve(app: Any, **given: Any) -> WorkerOptions:
         queues=queues,
         concurrency=_first_size(pool, concurrency, limits),
         pool=pool,
+        children=children,
         prefetch=prefetch if prefetch == "auto" else int(prefetch),
         max_tasks=choose("max_tasks_per_child", "worker_max_tasks_per_child"),
         max_memory_kib=choose("max_memory_per_child", "worker_max_memory_per_child"),
@@ -132,9 +141,14 @@ def _first_size(pool: str, wanted: int, limits: tuple[int, int] | None) -> int:
 
 
 def _concurrency(value: Any, pool: str) -> int:
-    """Return how many children; None is one a processor, "auto" heeds the control group."""
+    """Return how many children; None is one a processor, "auto" heeds the control group.
+
+    For the asyncio pool: how many coroutines in each of its children.
+    """
     if pool == "solo":
         return 1
+    if pool == "asyncio" and value in (None, 0, "auto"):
+        return COROUTINES
     if not value:
         return os.cpu_count() or 1
     if value == "auto":
@@ -146,6 +160,19 @@ def _concurrency(value: Any, pool: str) -> int:
     if number < 1:
         raise ImproperlyConfigured(f"-c {value}: at least 1 child is needed")
     return number
+
+
+def _children(value: int, pool: str, given: dict[str, Any]) -> int:
+    """Return how many child processes share the coroutines of the asyncio pool."""
+    if pool != "asyncio":
+        if given.get("children"):
+            raise ImproperlyConfigured(
+                f"--children is for the asyncio pool; of the {pool} pool -c is their number"
+            )
+        return 1
+    if value < 1:
+        raise ImproperlyConfigured(f"--children {value}: at least 1 child is needed")
+    return int(value)
 
 
 def available_processors() -> int:

@@ -6,7 +6,8 @@ from .request import Request
 
 #: How much work is kept at hand in front of the children, in seconds of their time.
 BUFFER = 0.2
-#: Most messages held, however short they are: what a lost worker gives back in one go.
+#: Most messages held, however short they are, unless more can run at once: what a lost worker
+#: gives back in one go.
 MAX_HELD = 2000
 #: Weight of the newest run time in the running mean.
 WEIGHT = 0.1
@@ -35,12 +36,12 @@ class Prefetch:
         """
         if self.multiplier != "auto":
             limit = int(self.multiplier) * children
-            return MAX_HELD if limit == 0 else max(0, limit - held)
+            return max(MAX_HELD, children) if limit == 0 else max(0, limit - held)
         room = children - held
         if self._mean is not None:
             spare = BUFFER * children - self._backlog - overtime
             room = max(room, int(spare / max(self._mean, 1e-5)))
-        return max(0, min(room, MAX_HELD - held))
+        return max(0, min(room, max(MAX_HELD, children) - held))
 
     def usual(self, name: str) -> float | None:
         """Return how long a task runs as a rule, in seconds; None for one that never ended here."""

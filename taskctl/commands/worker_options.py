@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
-POOLS = ("prefork", "solo", "threads", "processes")
+POOLS = ("prefork", "asyncio", "threads", "solo", "processes")
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,27 @@ WORKER_OPTIONS: tuple[Option, ...] = (
         ("-c", "--concurrency"),
         "concurrency",
         POOL,
-        "number of children; auto looks at CPU quota and affinity",
+        "tasks at once: children, threads, or coroutines in each child; auto heeds CPU quota",
         "N",
-        "number of CPUs",
+        "number of CPUs; asyncio: 100",
     ),
-    Option(("-P", "--pool"), "choice", POOL, "prefork, solo or threads", "POOL", "prefork", POOLS),
+    Option(
+        ("-P", "--pool"),
+        "choice",
+        POOL,
+        "prefork, asyncio, threads or solo",
+        "POOL",
+        "prefork",
+        POOLS,
+    ),
+    Option(
+        ("--children",),
+        "int",
+        POOL,
+        "child processes of the asyncio pool; -c is coroutines in each",
+        "N",
+        "1",
+    ),
     Option(("-E", "--task-events", "--events"), "flag", POOL, "send events for monitors"),
     Option(("--time-limit",), "float", POOL, "kill a task that runs longer", "SECONDS"),
     Option(

@@ -181,7 +181,7 @@ class Start:
             "queues", "exclude_queues", "concurrency", "pool", "prefetch_multiplier",
             "max_tasks_per_child", "max_memory_per_child", "time_limit", "soft_time_limit",
             "task_events", "without_heartbeat", "without_gossip", "without_mingle",
-            "heartbeat_interval", "autoscale", "purge", "shutdown_timeout",
+            "heartbeat_interval", "autoscale", "purge", "shutdown_timeout", "children",
         )  # fmt: skip
         given = {name: self.given[name] for name in names}
         if self.past.restarted:

@@ -101,7 +101,7 @@ def group_from(type: str) -> str:
 
 def get_available_pool_names() -> tuple[str, ...]:
     """Return the names of the pools there are."""
-    return ("prefork", "solo", "threads", "processes")
+    return ("prefork", "solo", "threads", "processes", "asyncio")
 
 
 def get_loader_cls(loader: Any) -> Any:

@@ -69,16 +69,26 @@ def _days(length: float) -> str:
     return up(length).removesuffix(" 0 h").removesuffix(" 0 m").removesuffix(" 0 s")
 
 
+#: What `-c` counts in each pool.
+_MEMBERS = {
+    "prefork": ("child", "children"),
+    "asyncio": ("coroutine", "coroutines"),
+    "threads": ("thread", "threads"),
+}
+
+
 def _pool(facts: Mapping[str, Any]) -> str:
     children, pool = facts["children"], facts["pool"]
     if facts["autoscale"]:
         children = facts["autoscale"][0]
-    what = {"prefork": "child" if children == 1 else "children"}.get(
-        pool, "thread" if children == 1 else "threads"
-    )
+    one, many = _MEMBERS.get(pool, _MEMBERS["threads"])
+    what = one if children == 1 else many
     size = "one task at a time" if pool == "solo" else f"{children} {what}"
     if facts["autoscale"]:
         size = f"{facts['autoscale'][1]} to {children} {what}"
+    processes = facts.get("processes", 1)
+    if pool == "asyncio" and processes > 1:
+        size += f" in {processes} children"
     parts = [pool, size, f"prefetch {facts['prefetch']}"]
     soft, hard = facts["soft"], facts["hard"]
     if soft or hard:

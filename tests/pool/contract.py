@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -21,6 +22,8 @@ class PoolContract:
 
     name = ""
     size = 2
+    #: What makes this pool one of `size` children (or threads).
+    options: ClassVar[dict[str, int]] = {}
 
     @pytest.fixture
     def driver(self, drive: Drive) -> Driver:
@@ -150,7 +153,7 @@ class PoolContract:
             note("b")
             return serve
 
-        driver = drive(self.name, self.size, boot, leave=lambda: note("l"))
+        driver = drive(self.name, self.size, boot, leave=lambda: note("l"), **self.options)
         driver.until(lambda: log.exists() and len(log.read_text()) == self.size)
         driver.run(b"echo x")
 

@@ -32,7 +32,7 @@ def test_an_unknown_pool_names_the_choices() -> None:
     with pytest.raises(ImproperlyConfigured) as caught:
         open_pool("gevent", 2, boot)
 
-    assert str(caught.value) == "unknown pool 'gevent': choose prefork, solo or threads"
+    assert str(caught.value) == "unknown pool 'gevent': choose prefork, asyncio, threads or solo"
 
 
 # Who runs what
