@@ -47,8 +47,7 @@ def _executor(together: bool) -> type[Executor]:
     if not together:
         return Executor
     # Needs asyncio, which takes as long to import as the rest of a worker.
-    kind = importlib.import_module("..tasks.together", __package__).TogetherExecutor
-    assert issubclass(kind, Executor)
+    kind: type[Executor] = importlib.import_module("..tasks.together", __package__).TogetherExecutor
     return kind
 
 
