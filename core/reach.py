@@ -24,6 +24,7 @@ from .limiter_place import make_limiter
 from .loader import default_database_path
 from .messaging.connection import Connection, split_urls
 from .messaging.mailbox import ClientMailbox
+from .messaging.priorities import ranking_of
 from .messaging.private_queues import control_queue, event_queue
 from .messaging.producer import Producer, node_name, reply_queue
 from .messaging.routes import Queues, Router
@@ -188,6 +189,7 @@ class Reach(Kin):
             create_missing_type=conf.task_create_missing_queue_type,
             create_missing_exchange_type=conf.task_create_missing_queue_exchange_type,
             max_priority=conf.task_queue_max_priority,
+            ranking=ranking_of(self.broker_urls(), conf.task_priority_order),
         )
 
     @functools.cached_property
