@@ -187,7 +187,7 @@ def test_a_certificate_may_be_added_while_a_program_runs(
 def test_pickle_inside_a_signature_must_be_asked_for(parties: Parties) -> None:
     theirs = _celerys(parties, parties.two, serializer="pickle").serialize({1, 2}).encode()
 
-    with pytest.raises(ContentDisallowed, match=r"'application/x-python-serialize' \(pickle\)"):
+    with pytest.raises(ContentDisallowed, match="'application/x-python-serialize'"):
         _files(parties, parties.one).signer("json").decode(theirs)
 
     allowed = _files(parties, parties.one).signer("json", ["pickle"])
@@ -311,7 +311,7 @@ def test_loads_reads_only_what_is_allowed_once_an_app_signs(parties: Parties) ->
     _app(parties).setup_security(allowed_serializers=["yaml"])
 
     assert loads(b"- 1\n", "application/x-yaml", "utf-8") == [1]
-    with pytest.raises(ContentDisallowed, match=r"\(json\): it was disabled here"):
+    with pytest.raises(ContentDisallowed, match="json': it was disabled here"):
         loads(b"[1]", "application/json", "utf-8")
 
 

@@ -193,9 +193,11 @@ class Producer:
         }
         serializer = take("serializer", None) or self.serializer
         compression = take("compression", None) or self.compression
-        priority = take("priority", None)
+        priority, ranking = take("priority", None), self.router.queues.ranking
         if priority is not None:
             check_priority(priority)
+        if priority or ranking.turned:
+            priority = ranking.wire(priority or 0, queue)
         mode = take("delivery_mode", None)
         if mode is None and queue is not None:
             mode = queue.exchange.delivery_mode

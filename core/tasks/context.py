@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .. import current
 from ..errors import DecodeError
 from ..wire.message import Message, decode_envelope, unpack_body
 from ..wire.task_message import (
@@ -244,11 +245,14 @@ def _is_custom(name: str) -> bool:
 
 
 def _delivery_info(context: Context, message: TaskMessage) -> dict[str, Any]:
-    info = message.properties.delivery_info
+    info, priority = message.properties.delivery_info, message.properties.priority
+    app = current.get_app(make=False)
+    if app is not None:
+        priority = app.queues.priority_of(priority, context.queue or info.routing_key)
     return {
         "exchange": info.exchange,
         "routing_key": info.routing_key,
-        "priority": message.properties.priority,
+        "priority": priority,
         "redelivered": context.redelivered or bool(info.redelivered),
     }
 

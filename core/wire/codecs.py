@@ -262,10 +262,8 @@ def encode(value: Any, serializer: str) -> tuple[str, str, bytes]:
 
 
 def disallowed(content_type: str, why: str = "not in accept_content") -> ContentDisallowed:
-    """Return the error that refuses a content type, by the name settings use for it."""
-    name = next((n for n, codec in CODECS.items() if codec.content_type == content_type), "")
-    shown = f"{content_type!r} ({name})" if name else f"{content_type!r}"
-    return ContentDisallowed(f"refusing to decode content type {shown}: {why}")
+    """Return the error that refuses a content type."""
+    return ContentDisallowed(f"refusing to decode content type {content_type!r}: {why}")
 
 
 def _raw(value: Any) -> tuple[str, str, bytes]:

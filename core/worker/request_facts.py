@@ -148,11 +148,13 @@ class RequestFacts:
 
     @property
     def delivery_info(self) -> dict[str, Any]:
-        place = self.message.properties.delivery_info
+        place, priority = self.message.properties.delivery_info, self.message.properties.priority
+        if self.task is not None:
+            priority = self.task.app.queues.priority_of(priority, self.delivery.queue)
         return {
             "exchange": place.exchange,
             "routing_key": place.routing_key,
-            "priority": self.message.properties.priority,
+            "priority": priority,
             "redelivered": self.delivery.redelivered,
         }
 

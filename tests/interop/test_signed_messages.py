@@ -245,7 +245,7 @@ SPOILT: dict[str, tuple[Callable[[dict[str, Party], bytes], tuple[str, bytes]], 
     ),
     "plain": (
         lambda parties, body: ("application/json", b"[[1, 2], {}, {}]"),
-        "refusing to decode content type 'application/json' (json): not in accept_content",
+        "refusing to decode content type 'application/json': not in accept_content",
     ),
     "raw": (
         lambda parties, body: (AUTH_TYPE, b"[[1, 2], {}, {}]"),
