@@ -65,6 +65,10 @@ def remote_options() -> list[click.Parameter]:
     ]  # fmt: skip
 
 
+#: Commands that nodes obey also if they start later.
+_LASTING = ("revoke", "revoke_by_stamped_headers")
+
+
 class Fleet:
     """The nodes of one app, asked in one way."""
 
@@ -109,11 +113,19 @@ class Fleet:
             )
         except UnknownNode as exc:
             raise usage(f"-d: {exc}") from exc
-        if not answer.replies:
+        if not answer.replies and not self.stands(method, arguments):
             raise self._nobody(answer)
         for reply in answer.replies:
             reply.value = sound(method, mask(reply.value))
         return answer
+
+    def stands(self, method: str, arguments: Mapping[str, Any] | None) -> bool:
+        """Return whether a command holds without anybody to answer it: it is noted at the broker.
+
+        To kill what runs takes a node.
+        """
+        kills = bool((arguments or {}).get("terminate"))
+        return method in _LASTING and not kills and not self.asking.destination
 
     def records(self) -> list[NodeRecord]:
         """Return what registered nodes last said of themselves."""

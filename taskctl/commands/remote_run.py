@@ -163,6 +163,8 @@ def _ask(console: Console, fleet: Fleet, command: Command, found: dict[str, Any]
     answer = fleet.ask(command.name, found, line if streams else None)
     code = fleet.exit_code(answer)
     warn_of_namesakes(console, answer)
+    if not answer.replies:
+        console.summary("no worker answered; noted at the broker, for those that start later")
     if not streams:
         _draw(console, command, answer, code)
     return code

@@ -69,7 +69,9 @@ def _revoke(app: App, row: dict[str, Any], terminate: bool, timeout: float) -> s
     answer = app.control.cluster.ask("revoke", arguments, timeout=timeout)
     name = f"{row['name']}[{str(row['id'])[:8]}]"
     if not answer.replies:
-        return f"no node answered: {name} is not revoked"
+        return (
+            f"no node answered: {name} is {'not killed' if terminate else 'revoked all the same'}"
+        )
     refused = [text for reply in answer.replies if (text := error_of(reply.value)) is not None]
     if refused:
         return f"{name}: {refused[0]}"
