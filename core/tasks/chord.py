@@ -134,8 +134,7 @@ class chord(Signature[R_co], Generic[R_co]):
         """
         given = dict(kwargs or {})
         body = maybe_signature(given.pop("body", None) or self.body, app=self._app, clone=True)
-        if body is None:
-            raise ImproperlyConfigured("a chord needs a body: chord(header)(body)")
+        assert_body(body)
         args = self.args if self.immutable else (*(args or ()), *self.args)
         kwargs = {**self.kwargs["kwargs"], **given}
         _, _, options = self._merged((), None, {k: v for k, v in options.items() if v is not None})
@@ -233,8 +232,10 @@ class chord(Signature[R_co], Generic[R_co]):
 
         With `propagate`, what a header task raises is raised here.
         """
-        body = (self.body if body is None else body).clone()
-        awaited = self._header_copy().apply(args, kwargs)
+        body = self.body if body is None else body
+        assert_body(body)
+        body = body.clone()
+        awaited = self._header_copy().apply_all(args, kwargs)
         values = awaited.get(propagate=propagate, disable_sync_subtasks=False)
         result = body.apply((values,), task_id=options.get("task_id"))
         first_of(result).parent = awaited
@@ -250,8 +251,7 @@ class chord(Signature[R_co], Generic[R_co]):
         group_index: int | None = None,
     ) -> Any:
         """Fix the ids of header and body; return the body's result."""
-        if self.body is None:
-            raise ImproperlyConfigured("a chord needs a body: chord(header, body)")
+        assert_body(self.body)
         header = self.header_group()
         # The header tasks get their body when they are sent: a copy in each, in every chord of a
         # chain, would make the message that carries them grow with the square of their number.
@@ -317,7 +317,7 @@ class chord(Signature[R_co], Generic[R_co]):
         self.body.link_error(errback)
         return errback
 
-    def __or__(self, other: Any) -> Any:
+    def __or__(self, other: Signature[T]) -> Signature[T]:  # type: ignore[override]
         """Return the chord whose body goes on with `other`."""
         if isinstance(other, group) and len(other) == 1:
             other = other.tasks[0]
@@ -325,10 +325,9 @@ class chord(Signature[R_co], Generic[R_co]):
             return NotImplemented
         if other.subtask_type in ("group", "chain"):
             return super().__or__(other)
-        joined = self.clone()
-        assert isinstance(joined, chord)
+        joined: Any = self.clone()
         joined.body = joined.body | other
-        return joined
+        return joined  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         tasks, body = self._header_tasks(), self.body
@@ -394,6 +393,13 @@ def first_of(result: Any) -> Any:
     while result.parent is not None:
         result = result.parent
     return result
+
+
+def assert_body(body: Any) -> None:
+    """Raise ImproperlyConfigured if a chord has nothing that could get its values."""
+    if body is None or (body.subtask_type == "chain" and not body["kwargs"]["tasks"]):
+        found = "" if body is None else ", not an empty chain"
+        raise ImproperlyConfigured(f"a chord needs a body{found}: chord(header)(body)")
 
 
 def assert_joinable(app: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from uuid import uuid4
 
 from .. import current
@@ -12,6 +12,8 @@ from .result import GroupResult
 from .signature import Signature, maybe_signature
 from .stamping import StampingVisitor, collected
 from .typevars import R_co
+
+T = TypeVar("T")
 
 
 @Signature.register_type("group")
@@ -76,9 +78,7 @@ class group(Compound[list[R_co]], Generic[R_co]):
         group_id, options = self._group_options(options)
         frozen = list(self._frozen_tasks(group_id, options.get("root_id")))
         self.publish(frozen, args, kwargs, options)
-        made = app.GroupResult(group_id, [result for _, result in frozen])
-        if len(made) == 1 and hasattr(made[0], "results"):
-            made = made[0]  # group(task | group(...)): the inner group is what counts
+        made = _inner(app.GroupResult(group_id, [result for _, result in frozen]))
         calling = current.calling_task()
         if add_to_parent and calling is not None:
             calling[0].add_trail(made)
@@ -103,7 +103,13 @@ class group(Compound[list[R_co]], Generic[R_co]):
     def apply(
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
-        """Run all tasks here and now, one by one; return a GroupResult."""
+        """Run all tasks here and now, one by one; return a GroupResult, as `apply_async` does."""
+        return _inner(self.apply_all(args, kwargs, **options))
+
+    def apply_all(
+        self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Run all tasks here and now, as a part of something larger."""
         if not self.tasks:
             return self.freeze()
         group_id, options = self._group_options(options)
@@ -204,10 +210,10 @@ class group(Compound[list[R_co]], Generic[R_co]):
         errback = maybe_signature(errback)
         return tuple(task.link_error(errback.clone()) for task in self.tasks)
 
-    def __or__(self, other: Any) -> Any:
+    def __or__(self, other: Signature[T]) -> Signature[T]:  # type: ignore[override]
         """Return the chord of this group and `other`."""
         if isinstance(other, group) and not other.tasks:
-            return self
+            return self  # type: ignore[return-value]  # nothing follows
         if not isinstance(other, Signature):
             return NotImplemented
         return self.TYPES["chord"](self, other, app=self._app)
@@ -216,3 +222,8 @@ class group(Compound[list[R_co]], Generic[R_co]):
         if not self.tasks:
             return "group(<empty>)"
         return without_repeated_module(self.tasks[0], f"group({self.tasks!r})")
+
+
+def _inner(made: Any) -> Any:
+    """Return what counts of a group's result: of group(task | group(...)) the inner group."""
+    return made[0] if len(made) == 1 and hasattr(made[0], "results") else made

@@ -15,6 +15,7 @@ from ..errors import ImproperlyConfigured
 from ..wire.saferepr import saferepr
 from .asynccalls import AsyncSignatureCalls
 from .asyncresult import AsyncResult
+from .cycles import refuse_cycle
 from .eagerresult import EagerResult
 from .stamping import Stampable
 from .typevars import R_co
@@ -269,6 +270,7 @@ class Signature(Stampable, AsyncSignatureCalls[R_co], dict[str, Any], Generic[R_
         return self
 
     def _append_option(self, name: str, value: Any) -> Any:
+        refuse_cycle(self, value)
         values = self.options.get(name)
         values = list(values) if isinstance(values, list | tuple) else [values] if values else []
         if value not in values:
@@ -296,6 +298,10 @@ class Signature(Stampable, AsyncSignatureCalls[R_co], dict[str, Any], Generic[R_
         if not isinstance(other, Signature):
             return NotImplemented
         return self.TYPES["chain"](self, other, app=self._app)
+
+    def __ror__(self, other: Signature) -> Signature[R_co]:  # type: ignore[override]
+        """Return the chain of `other` and this; to checkers, what `|` is of two signatures."""
+        return other.__or__(self) if isinstance(other, Signature) else NotImplemented
 
     def __ior__(self, other: Signature[T]) -> Signature[T]:  # type: ignore[override]
         """Return the chain of this and `other`."""  # where dict would merge

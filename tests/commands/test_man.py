@@ -111,7 +111,7 @@ def test_install_extras_puts_pages_and_completions_where_systems_look(tmp_path: 
     assert [path for path in share.rglob("*") if path.is_file()] == []
 
 
-def test_the_wheel_carries_pages_and_completions(tmp_path: Path) -> None:
+def test_the_wheel_carries_pages_completions_and_types(tmp_path: Path) -> None:
     copy = tmp_path / "source"
     ignored = shutil.ignore_patterns(".*", "*.egg-info", "build", "tests")
     shutil.copytree(ROOT, copy, ignore=ignored)
@@ -120,6 +120,8 @@ def test_the_wheel_carries_pages_and_completions(tmp_path: Path) -> None:
     subprocess.run([*build, "-w", str(tmp_path), str(copy)], check=True, capture_output=True)
 
     (wheel,) = tmp_path.glob("*.whl")
-    held = {name.partition(".data/data/share/")[2] for name in zipfile.ZipFile(wheel).namelist()}
+    packed = zipfile.ZipFile(wheel).namelist()
+    held = {name.partition(".data/data/share/")[2] for name in packed}
     assert {f"man/man{name.rpartition('.')[2]}/{name}" for name in names()} < held
     assert "bash-completion/completions/taskctl.bash" in held
+    assert {"taskctl/py.typed", "taskctl/core/py.typed"} <= set(packed)
