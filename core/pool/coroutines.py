@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 import select
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -270,6 +271,7 @@ class AsyncioPool(ForkedPool):
             for handle in self._children.all()
             if handle.slot.state == SERVING and not handle.leaving
         ]
+        most = self.max_tasks or sys.maxsize
         self._part(open_berths, now)
         shares = [(len(berth.flights), berth.index, berth) for berth in open_berths]
         heap = [share for share in shares if not share[2].apart]
@@ -280,10 +282,11 @@ class AsyncioPool(ForkedPool):
             held, index, berth = heapq.heappop(heap)
             self._give(berth, self._waiting.popleft(), now)
             room -= 1
-            if self.max_tasks is None or berth.given < self.max_tasks:
+            if berth.given < most:
                 heapq.heappush(heap, (held + 1, index, berth))
         for berth in self._berths.values():
             self._watch_feed(berth, berth.feed.flow())
+        self._retire()
 
     def _part(self, berths: list[Berth], now: float) -> None:
         """Give those that are to run apart to children that have nothing."""
