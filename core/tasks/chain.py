@@ -162,10 +162,11 @@ class chain(Compound[R_co], Generic[R_co]):
             if position == len(self.tasks):
                 for callback in as_list(link):
                     task.link(callback)
+            run = task.apply_all if isinstance(task, group) else task.apply
             if last is None:
-                result = task.apply(args, kwargs, **options)
+                result = run(args, kwargs, **options)
             else:
-                result = task.apply((last.get(),), **options)
+                result = run((last.get(),), **options)
                 first_of(result).parent = last
             last = result
         return last
