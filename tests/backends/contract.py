@@ -24,6 +24,7 @@ from taskctl.core.wire.outcome import StoredMeta
 
 from ..support.waiting import eventually
 from .contract_results import ResultContract
+from .contract_watch import WatchContract
 from .records import DONE, OpenBackend, fresh, meta, saved, within
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class BackendContract(ResultContract):
+class BackendContract(ResultContract, WatchContract):
     """Cases for one process, with as many threads and backends as it likes."""
 
     #: Whether a compressed meta comes back as it went in; stores of fields take it apart.
