@@ -34,15 +34,20 @@ class Ranking:
         self._told: set[str] = set()
 
     def wire(self, number: int, queue: Queue | None) -> int:
-        """Return what travels with a call of that priority to `queue`."""
+        """Return the number that the message of a call to `queue` bears."""
         top = None if queue is None else queue.top_priority
         if top is None:
             if number and self.declared and queue is not None:
                 self._tell(number, queue.name)
-            return 0 if self.turned else number
+            return number
         if not self.turned:
             return number
         return _TOP - max(0, min(number, top, _TOP))
+
+    def place(self, number: int, queue: Queue | None) -> int:
+        """Return the priority by which the broker ranks a message that bears `number`."""
+        plain = self.turned and (queue is None or queue.top_priority is None)
+        return 0 if plain else number
 
     def own(self, number: int | None, queue: Queue | None) -> int | None:
         """Return the priority that a number on the wire stands for in a queue."""

@@ -278,7 +278,8 @@ class Producer:
                 routing_key=draft.routing_key,
                 priority=draft.priority,
             ),
-            priority=draft.priority,
+            priority=draft.priority
+            and self.router.queues.ranking.place(draft.priority, draft.queue),
             due=draft.due,
             task_id=headers["id"],
         )

@@ -62,17 +62,20 @@ def test_several_queues_are_served_in_turn(farm: Farm) -> None:
     assert farm.size("c") == 1
 
 
-def test_priorities_order_a_queue(farm: Farm) -> None:
-    for priority in (0, 3, 6, 9):
+def test_the_highest_priority_comes_first_on_every_broker(
+    make_farm: MakeFarm, broker_url: str, tmp_path: Path
+) -> None:
+    farm = make_farm(tmp_path, broker_url, task_queue_max_priority=10)
+    for priority in (0, 3, 6, 9, None):
         for number in range(2):
             farm.send("mark", f"{priority}.{number}", priority=priority)
 
     farm.start(concurrency=1, prefetch_multiplier=1)
 
-    eventually(lambda: len(farm.runs()) == 8)
+    eventually(lambda: len(farm.runs()) == 10)
     order = [line.split()[0] for line in farm._lines()]
-    steps = (9, 6, 3, 0) if farm.url.startswith("sqlite") else (0, 3, 6, 9)
-    assert order == [f"{priority}.{number}" for priority in steps for number in range(2)]
+    ranks = (9, 6, 3, 0, None)
+    assert order == [f"{rank}.{number}" for rank in ranks for number in range(2)]
 
 
 def test_a_rate_limit_spaces_starts_and_leaves_other_tasks_alone(farm: Farm) -> None:

@@ -93,6 +93,8 @@ def make(kind: str, **settings: Any) -> Any:
     )
     # Tasks of this app alone: one process makes many such apps, of the same names.
     app.task = functools.partial(app.task, shared=False)
+    if kind != "celery":
+        app.conf.task_priority_order = "celery"  # what both sides send must mean the same
     _plain_tasks(app)
     _failing_tasks(app, lib)
     _slow_tasks(app)
