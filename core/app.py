@@ -365,6 +365,8 @@ class App(Reach, AsyncAppCalls):
         Options are those of `Task.apply_async`; a task of that name that is known here gives the
         ones not given.
         """
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"send_task needs the name of a task, got {name!r}")
         calling = self.calling
         if calling.eager:
             warnings.warn(

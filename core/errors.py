@@ -167,10 +167,15 @@ class EncodeError(TaskctlError):
 
 
 class NotRegistered(KeyError, TaskctlError):
-    """Raised when a task name is not known to this app."""
+    """Raised when a task name is not known to this app; `hint` says what to do, if we know."""
+
+    def __init__(self, *args: Any, hint: str = "") -> None:
+        super().__init__(*args)
+        self.hint = hint
 
     def __str__(self) -> str:
-        return repr(self.args[0]) if self.args else ""
+        name = repr(self.args[0]) if self.args else ""
+        return f"{name}: {self.hint}" if self.hint else name
 
 
 class AlreadyRegistered(TaskctlError):

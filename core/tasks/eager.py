@@ -70,14 +70,15 @@ def apply_eagerly(
 ) -> EagerResult:
     """Run `task` now and return its result.
 
-    `options` are those of `apply_async`; `retries` counts the runs before this one, and `throw`
-    (default `task_eager_propagates`) raises what the task raises.  Retries run at once, without
-    their delay.  With `through_serializer` the arguments are encoded and decoded first, so that
-    what a worker would refuse is refused here.
+    `options` are those of `apply_async`; `retries` counts the runs before this one.  `throw`
+    (default `task_eager_propagates`) raises what the task raises, Retry too, as Celery does;
+    without it retries run at once, without their delay.  With `through_serializer` the arguments
+    are encoded and decoded first, so that what a worker would refuse is refused here.
     """
     options = dict(options or {})
     app = task.app
-    args, kwargs = list(args or ()), dict(kwargs or {})
+    args = args if isinstance(args, list | tuple) else tuple(args or ())
+    kwargs = dict(kwargs or {})
     if through_serializer:
         check_options(options, task.name)
         args, kwargs = _there_and_back(task, args, kwargs, options)
@@ -88,11 +89,11 @@ def apply_eagerly(
     keeps = bool(task.store_eager_result) and not isinstance(app.backend, DisabledBackend)
     run.begin(Plan(task, Task), request, request.ignore_result, keeps)
     _run_steps(run, app)
-    if run.kind == RETRIED and isinstance(run.exc, Retry) and run.exc.sig is not None:
-        return _again(run.exc, request, throw)
-    if throw and run.kind == FAILED:
+    if throw and run.kind in (FAILED, RETRIED):
         assert run.exc is not None
         raise run.exc
+    if run.kind == RETRIED and isinstance(run.exc, Retry) and run.exc.sig is not None:
+        return _again(run.exc, request)
     return _result(run)
 
 
@@ -115,8 +116,8 @@ def _run_steps(run: Run, app: Any) -> None:
         current.pop_task()
 
 
-def _again(retry: Retry, request: Context, throw: bool) -> EagerResult:
-    result: EagerResult = retry.sig.apply(retries=(request.retries or 0) + 1, throw=throw)
+def _again(retry: Retry, request: Context) -> EagerResult:
+    result: EagerResult = retry.sig.apply(retries=(request.retries or 0) + 1, throw=False)
     return result
 
 
@@ -130,7 +131,7 @@ def _result(run: Run) -> EagerResult:
 
 
 def _there_and_back(
-    task: Any, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
+    task: Any, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments as a worker would get them."""
     serializer = options.get("serializer") or task.serializer or task.app.conf.task_serializer
@@ -142,9 +143,7 @@ def _there_and_back(
     return list(decoded_args), decoded_kwargs
 
 
-def _request(
-    task: Any, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
-) -> Context:
+def _request(task: Any, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Context:
     """Return the request of a call that never becomes a message."""
     task_id = options.get("task_id") or str(uuid4())
     caller = current.current_request()

@@ -6,11 +6,13 @@ Everything here is called on the task from within `run`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from .. import current
 from ..errors import MaxRetriesExceededError, Reject, Retry
 from ..messaging.producer import gather
+from ..messaging.timing import check_countdown
 from .attributes import Attributes
 from .context import Context
 from .metas import MetaWriter
@@ -97,7 +99,8 @@ class InRun(Attributes):
         MaxRetriesExceededError).  Without `eta` or `countdown` (seconds) the next try comes after
         `default_retry_delay`.  With `throw` false, Retry is returned and the run goes on.
 
-        In a task that was called as a function, the cause is raised.
+        In a task that was called as a function, the cause is raised.  Raises ValueError for a
+        negative countdown.
         """
         request = self.request
         if request.called_directly:
@@ -108,6 +111,11 @@ class InRun(Attributes):
         limit = self.max_retries if max_retries is None else max_retries
         if eta is None and countdown is None:
             countdown = self.default_retry_delay
+        if countdown:
+            check_countdown(countdown)
+        if isinstance(eta, datetime) and eta.tzinfo is None:
+            # As it is read anyway; `expires`, which comes along, has an offset.
+            eta = eta.replace(tzinfo=self.app.timezone)
         if request.args or request.kwargs:
             args, kwargs = arguments_again(self, request, args, kwargs)
         again = self.signature_from_request(

@@ -6,6 +6,7 @@ final, until it is used.  Then it turns, in place, into the task.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import sys
@@ -31,7 +32,13 @@ class TaskRegistry(dict[str, Any]):
     """Tasks by name; a name that is not there raises NotRegistered."""
 
     def __missing__(self, name: str) -> Any:
-        raise NotRegistered(name)
+        raise NotRegistered(name, hint=self._hint(name))
+
+    def _hint(self, name: str) -> str:
+        near = difflib.get_close_matches(str(name), self, 1, 0.6)
+        if near:
+            return f"did you mean {near[0]!r}?"
+        return "no such task here: import the module that defines it, or name it in `include`"
 
     def register(self, task: Any) -> None:
         """Add a task, an instance or a class."""

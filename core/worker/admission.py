@@ -230,10 +230,7 @@ class Admission:
             sender=self.sender, message=Heard(delivery), exc=exc, name=name, id=message.headers.id
         )
         self.events.task("task-failed", uuid=message.headers.id, exception=repr(exc))
-        self.settlement.fail_message(message, exc)
-        self.settlement.bury(
-            delivery, deadletters.UNREGISTERED, f"unknown task {name!r}", message.headers.id
-        )
+        self.settlement.unregistered(delivery, message, exc)
 
     def _condemned(self, request: Request) -> None:
         count = request.delivery.deliveries

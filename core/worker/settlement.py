@@ -6,6 +6,7 @@ a task again rather than losing what it did.
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 import time
@@ -38,25 +39,14 @@ from .joins import Joins
 from .listeners import tell_failed, tell_rejected, tell_revoked
 from .lost_retries import UNSENDABLE, retry_lost
 from .request import Request
+from .totals import Totals
+
+__all__ = ["Settlement", "Totals"]
 
 log = logging.getLogger("taskctl.worker")
 
 #: Seconds between two lines in the log about one trouble.
 REPEAT = 30.0
-
-
-class Totals:
-    """What a node has done since it started."""
-
-    def __init__(self) -> None:
-        self.accepted: dict[str, int] = {}
-        self.done = 0
-        self.failed = 0
-        #: Messages that left each queue for good.
-        self.left: dict[str, int] = {}
-
-    def count(self, name: str) -> None:
-        self.accepted[name] = self.accepted.get(name, 0) + 1
 
 
 class Settlement:
@@ -406,13 +396,13 @@ class Settlement:
 
     def _follow(
         self,
-        request: Request,
+        delivery: Delivery,
         exc: Exception,
         end: Callable[[list[Publication]], None],
         state: str = FAILURE,
     ) -> None:
         """Tell those who wait for a task that no child has ended, then `end` its message."""
-        envelope = request.delivery.envelope
+        envelope = delivery.envelope
         found = self.joins.follow(
             lambda: failure_followers(self.app, envelope, exc, state=state), end
         )
@@ -424,9 +414,20 @@ class Settlement:
         """Store the failure of a task that cannot say so itself, and tell those who wait for it."""
         self.totals.failed += 1
         self.fail_message(request.message, exc, request.task)
-        self._follow(request, exc, end)
+        self._follow(request.delivery, exc, end)
         tell_failed(self.app, request, exc, self.hostname, hooks=isinstance(exc, TimeLimitExceeded))
         self._tell_failed(request, repr(exc), "")
+
+    def unregistered(self, delivery: Delivery, message: TaskMessage, exc: Exception) -> None:
+        """Fail and bury a message of a task that is not known, and tell those who wait for it."""
+        self.fail_message(message, exc)
+
+        def bury(publications: list[Publication]) -> None:
+            self.consumer.publish(publications)
+            detail = f"unknown task {message.headers.task!r}"
+            self.bury(delivery, deadletters.UNREGISTERED, detail, message.headers.id)
+
+        self._follow(delivery, exc, bury)
 
     def fail_message(self, message: TaskMessage, exc: Exception, task: Any = None) -> None:
         """Note the FAILURE of a message."""
@@ -462,7 +463,8 @@ class Settlement:
             self._results.append(meta)
         exc = TaskRevokedError(reason)
         request.unwanted = not expired
-        self._follow(request, exc, lambda following: self._let_go(request, following), REVOKED)
+        let_go = functools.partial(self._let_go, request)
+        self._follow(request.delivery, exc, let_go, REVOKED)
         terminated = signum is not None
         tell_revoked(self.app, request, self.hostname, signum=signum, expired=expired)
         self.events.task(

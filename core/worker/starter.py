@@ -9,7 +9,7 @@ from ..messaging.events import EventDispatcher
 from ..pool.base import Pool
 from .request import Request
 from .scheduler import Scheduler
-from .settlement import Totals
+from .totals import Totals
 
 log = logging.getLogger("taskctl.worker")
 
