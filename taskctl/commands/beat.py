@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,10 +11,12 @@ import click
 from taskctl.apps import user_app
 from taskctl.command import AtLeast, Command, Group, Option
 from taskctl.context import Context
+from taskctl.core.beat.looking import Shared, ask
 from taskctl.core.beat.store import Glance, look, store_path
+from taskctl.core.errors import BrokerError
 from taskctl.failures import OK, PARTIAL, UNAVAILABLE, CommandError, usage
 from taskctl.selection import list_options, take_selection
-from taskctl.views.beat import COLUMNS, WIDE, record_row, summary
+from taskctl.views.beat import COLUMNS, WIDE, leading, record_row, summary
 
 from .worker_options import DAEMON, LOG_LEVELS
 from .worker_options import Option as Row
@@ -92,7 +94,49 @@ def _beat(context: Context, /, **given: Any) -> int:
 @click.pass_obj
 def _status(context: Context, /, schedule: str | None, max_lag: float, **options: Any) -> int:
     console = context.console(formats=_LISTS, selection=take_selection(options))
-    name = schedule or _given_before("schedule") or _setting(context)
+    name = schedule or _given_before("schedule")
+    if name is None:
+        app = user_app(context)
+        shared = _ask(console, app) if app.conf.beat_election else None
+        if shared is not None and shared.records:
+            return _show_shared(console, shared, app.conf.beat_schedule, max_lag)
+        name = str(app.conf.beat_schedule_filename)
+    return _show_file(console, name, max_lag)
+
+
+def _ask(console: Any, app: Any) -> Shared | None:
+    """Return what the broker knows; without it the file of this host has to do."""
+    try:
+        return ask(app)
+    except BrokerError as exc:
+        console.warn(f"{exc}; this is what the file of this host says")
+        return None
+
+
+def _show_shared(
+    console: Any, shared: Shared, configured: Mapping[str, Any], max_lag: float
+) -> int:
+    now, leader = time.time(), shared.leader
+    host, node = (None, None) if leader is None else (leader.host, leader.node)
+    rows = [
+        record_row(record, leader, host, now, node=node, group=shared.group)
+        for record in shared.records
+    ]
+    late = [row["entry"] for row in rows if row["lag_seconds"] > max_lag]
+    known = {row["entry"] for row in rows}
+    unknown = [name for name in configured if name not in known]
+    code = PARTIAL if late or unknown or leader is None else OK
+    missing = [*([] if leader is not None else ["beat"]), *unknown]
+    console.rows("beat.status", COLUMNS, rows, wide=WIDE, ok=code == OK, missing=missing)
+    text = leading(leader, shared.group, late, unknown)
+    if code == OK:
+        console.summary(text)
+    else:
+        console.warn(text)
+    return code
+
+
+def _show_file(console: Any, name: str, max_lag: float) -> int:
     glance = look(name)
     if glance is None:
         raise CommandError(
@@ -115,11 +159,6 @@ def _given_before(option: str) -> Any:
     """Return an option that stands before `status`."""
     above = click.get_current_context().parent
     return None if above is None else above.params.get(option)
-
-
-def _setting(context: Context) -> str:
-    """Return the name that the app's settings give the file."""
-    return str(user_app(context).conf.beat_schedule_filename)
 
 
 def _say(console: Any, glance: Glance, late: Sequence[str]) -> None:
@@ -187,7 +226,7 @@ _STATUS = Command(
         ),
         *list_options(),
     ],
-    help="Show when each entry was last sent, is due, and how late it is.",
+    help="Show who leads, when each entry was last sent, is due, and how late it is.",
     examples=("taskctl -A proj beat status", "taskctl beat status -s /var/lib/shop/beat -o json"),
 )  # fmt: skip
 

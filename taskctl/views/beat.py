@@ -54,8 +54,20 @@ def _next(facts: Mapping[str, Any]) -> str:
 # -- beat status
 
 
-def record_row(record: Any, beat: Any, host: str | None, now: float) -> dict[str, Any]:
-    """Return the row of one entry as it is remembered; `beat` is the process that runs, if any."""
+def record_row(
+    record: Any,
+    beat: Any,
+    host: str | None,
+    now: float,
+    *,
+    node: str | None = None,
+    group: str | None = None,
+) -> dict[str, Any]:
+    """Return the row of one entry as it is remembered.
+
+    `beat` is the process that runs or leads, if any; `node` and `group` are known to the broker
+    alone.
+    """
     due = record.next_run_at
     ran = record.total_run_count > 0
     return {
@@ -71,6 +83,8 @@ def record_row(record: Any, beat: Any, host: str | None, now: float) -> dict[str
         "next_run_seconds": None if due is None else round(due - now, 3),
         "pid": None if beat is None else beat.pid,
         "host": host,
+        "node": node,
+        "group": group,
     }
 
 
@@ -108,6 +122,7 @@ WIDE: Sequence[Column] = (
     Column("last_lag_seconds", "LAST LAG", seconds, right=True),
     Column("pid", "PID", right=True),
     Column("host", "HOST"),
+    Column("node", "LEADER"),
 )
 
 
@@ -117,3 +132,16 @@ def summary(beat: Any, host: str | None, path: str, late: Sequence[str]) -> str:
         return f"no beat runs with {path}: nothing is sent"
     running = f"beat runs on {host}, pid {beat.pid}"
     return f"{running}; late: {', '.join(late)}" if late else running
+
+
+def leading(leader: Any, group: str, late: Sequence[str], unknown: Sequence[str]) -> str:
+    """Return who leads, what is late, and which entries the leader does not know."""
+    if leader is None:
+        said = f"no beat leads {group}: nothing is sent"
+    else:
+        said = f"{leader.node} leads {group}: {leader.host}, pid {leader.pid}, term {leader.term}"
+    if late:
+        said += f"; late: {', '.join(late)}"
+    if unknown:
+        said += f"; not sent by it, since it was left out or is new: {', '.join(unknown)}"
+    return said
