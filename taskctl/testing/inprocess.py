@@ -112,6 +112,7 @@ class InProcessWorker:
         self._lock = threading.RLock()
         self._errors: dict[str, tuple[BaseException, str]] = {}
         self._raised = 0
+        self._closed = False
         self.worker = _Turned(
             self.app,
             self,
@@ -149,8 +150,10 @@ class InProcessWorker:
 
     def close(self) -> None:
         """Stop it, as a worker stops."""
-        signals.task_failure.disconnect(self._note_failure)
-        self.worker.close()
+        with self._lock:  # a thread that looks for coroutines may let it work
+            self._closed = True
+            signals.task_failure.disconnect(self._note_failure)
+            self.worker.close()
 
     # --- work -----------------------------------------------------------------------------------
 
@@ -169,10 +172,15 @@ class InProcessWorker:
             ran = self.run_while(lambda: len(self.ran) == before)
             return ran[0] if ran else None
 
-    def run_while(self, wanted: Callable[[], bool]) -> list[Ran]:
-        """Run tasks one by one while `wanted` says so, until there is nothing to do."""
+    def run_while(self, wanted: Callable[[], bool], *, raising: bool = True) -> list[Ran]:
+        """Run tasks one by one while `wanted` says so, until there is nothing to do.
+
+        Without `raising`, `propagate` has no effect.
+        """
         with self._lock:
             before = len(self.ran)
+            if self._closed:
+                return []
             self.depth += 1
             try:
                 while wanted() and self._step():
@@ -183,7 +191,7 @@ class InProcessWorker:
                         )
             finally:
                 self.depth -= 1
-            if self.propagate and self.depth == 0:
+            if raising and self.propagate and self.depth == 0:
                 self.raise_failure()
             return self.ran[before:]
 

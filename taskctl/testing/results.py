@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from taskctl.core.backends.base import is_news
 from taskctl.core.backends.memory import MemoryBackend
+from taskctl.core.backends.watching import Watch
 from taskctl.core.errors import TimeoutError
 
 if TYPE_CHECKING:
     from .bench import Bench
 
+#: Seconds after which a worker that was idle is asked again, while somebody awaits a result.
+_AGAIN = 0.02
 #: The benches whose apps keep results here, by URL.
 benches: dict[str, Bench] = {}
 
@@ -43,3 +46,25 @@ class InlineBackend(MemoryBackend):
         if not is_news(metas, known):
             raise StillWaiting(bench.why_waiting(task_ids))
         return metas
+
+    def watch(self) -> Watch:
+        """Return a watch for coroutines that await results."""
+        return _InlineWatch(self)
+
+
+class _InlineWatch(Watch):
+    """Lets the worker work before it looks, in the thread that looks for all coroutines.
+
+    What waits for a later time is awaited until somebody moves the clock.
+    """
+
+    def __init__(self, backend: InlineBackend) -> None:
+        super().__init__(backend.load, (0.001, 0.02))
+        self._url = backend.url
+
+    def hear(self, timeout: float) -> dict[str, bytes]:
+        bench = benches.get(self._url)
+        if bench is not None and bench.has_worker:
+            bench.worker.run_while(lambda: True, raising=False)
+        # So soon the worker may have more to do: a coroutine has moved the clock.
+        return super().hear(min(timeout, _AGAIN))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -53,6 +54,12 @@ def limited(n: int) -> int:
 @app.task(name="kit.forever")
 def forever() -> None:
     forever.delay()
+
+
+@app.task(name="kit.sleeper")
+async def sleeper(n: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * n
 
 
 @app.task(name="kit.refused")
@@ -296,6 +303,22 @@ def test_afterwards_all_is_as_it_was() -> None:
     assert (app.broker_url(), app.conf.task_default_queue, app.backend_url()) == before
     assert house_clock.now is time.time
     assert current.get_app(make=False) is current_before
+
+
+def test_coroutines_await_results(taskctl_worker: Any, taskctl_clock: Any) -> None:
+    async def play() -> list[Any]:
+        late = add.apply_async((2, 2), countdown=60)
+        first = await add.delay(1, 1)
+        awaited = asyncio.create_task(late.aget())
+        await asyncio.sleep(0)
+        taskctl_clock.jump(60)
+        return [first, await awaited]
+
+    assert asyncio.run(play()) == [2, 4]
+
+
+def test_coroutines_run_as_tasks(taskctl_worker: Any) -> None:
+    assert sleeper.delay(3).get() == 6
 
 
 def test_a_clock_runs_forward(taskctl_clock: Any) -> None:
