@@ -9,7 +9,7 @@ import sys
 from taskctl.core.worker.options import resolve
 from taskctl.core.worker.worker import Worker
 
-from .trial import app
+from .trial_async import app  # with the coroutines of the project
 
 
 def main() -> int:
