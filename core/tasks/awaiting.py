@@ -6,16 +6,14 @@ does it in a thread (`aside`).
 
 from __future__ import annotations
 
-import builtins
 import contextvars
 import functools
 import os
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import aclosing
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .joining import Meta, assert_may_wait, overdue, raise_if_failed
-from .lookout import Lookout, lookout_of
+from .joining import Meta, assert_may_wait, raise_if_failed
+from .lookout import lookout_of
 from .typevars import R_co
 
 if TYPE_CHECKING:
@@ -44,36 +42,6 @@ async def aside(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         executor = _executors.setdefault(pid, made)
     call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(executor, call)
-
-
-async def coming(
-    lookout: Lookout, task_ids: Iterable[str], timeout: float | None
-) -> AsyncGenerator[tuple[str, Meta]]:
-    """Yield (id, meta) of each task as it ends; close it to wait no longer.
-
-    Raises TimeoutError after `timeout` seconds, BackendError if the backend is away by then.
-    """
-    import asyncio  # see `aside`
-
-    loop = asyncio.get_running_loop()
-    deadline = None if timeout is None else loop.time() + timeout
-    with lookout.party(task_ids) as party:
-        while True:
-            limit = asyncio.timeout_at(deadline)
-            try:
-                async with limit:
-                    task_id, meta = await anext(party)
-            except StopAsyncIteration:
-                return
-            except builtins.TimeoutError as exc:
-                if not limit.expired() or timeout is None:
-                    raise
-                missing = list(party.missing)
-                trouble = lookout.trouble
-                if trouble is not None:
-                    raise type(trouble)(*trouble.args) from trouble
-                raise overdue(lookout.state(missing[0]), missing, timeout) from exc
-            yield task_id, meta
 
 
 class Awaitable(Generic[R_co]):
@@ -122,7 +90,7 @@ class Awaitable(Generic[R_co]):
         this: Any = self
         watched = {r.id: r for r in [*ancestors, this] if r._cache is None and not r.ignored}
         lookout = lookout_of(self.app, self._backend)
-        async with aclosing(coming(lookout, watched, timeout)) as metas:
+        with lookout.party(watched, timeout) as metas:
             async for task_id, meta in metas:
                 watched[task_id]._remember(meta)
                 if task_id == self.id:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Generic
 
 from .asyncresult import AsyncResult
-from .awaiting import aside, coming
+from .awaiting import aside
 from .joining import assert_may_wait, raise_if_failed
 from .lookout import lookout_of
 from .typevars import R_co
@@ -67,7 +67,7 @@ class AwaitableMany(Generic[R_co]):
         ancestors = this.open_ancestors()
         own = this.results[0]._backend if isinstance(this.results[0], AsyncResult) else None
         lookout = lookout_of(this.app, own)
-        async with aclosing(coming(lookout, [*ancestors, *wanted], timeout)) as metas:
+        with lookout.party([*ancestors, *wanted], timeout) as metas:
             async for task_id, meta in metas:
                 if task_id in ancestors and task_id not in wanted:
                     raise_if_failed(meta)  # what follows a failed task will never run

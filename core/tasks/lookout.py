@@ -22,7 +22,7 @@ from ..backends.base import Backend
 from ..backends.watching import Watch
 from ..errors import BackendError, TaskctlError
 from ..wire.states import PENDING, READY_STATES
-from .joining import Meta, read_meta
+from .joining import Meta, overdue, read_meta
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,18 +41,21 @@ News = Meta | BaseException
 class Party:
     """One coroutine that waits for some results; an iterator over (id, meta) as they come.
 
+    After `timeout` seconds it raises TimeoutError, or BackendError if the backend is away by then.
     It belongs to the loop that runs where it is made.  Used as a context manager: at the end
     the thread waits for none of it any more.
     """
 
-    def __init__(self, lookout: Lookout, task_ids: Iterable[str]) -> None:
+    def __init__(self, lookout: Lookout, task_ids: Iterable[str], timeout: float | None) -> None:
         import asyncio  # heavy, and loaded where a loop runs
 
         self.loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._deadline = None if timeout is None else self.loop.time() + timeout
         self.missing = dict.fromkeys(task_ids)
         self._lookout = lookout
         self._arrived: deque[tuple[str, News]] = deque()
-        self._called: asyncio.Future[None] | None = None
+        self._called: asyncio.Future[bool] | None = None
 
     def __enter__(self) -> Party:
         self._lookout.join(self)
@@ -73,12 +76,25 @@ class Party:
         while not self._arrived:
             if not self.missing:
                 raise StopAsyncIteration
-            self._called = self.loop.create_future()
-            await self._called
+            await self._call()
         task_id, news = self._arrived.popleft()
         if isinstance(news, BaseException):
             raise news
         return task_id, news
+
+    async def _call(self) -> None:
+        """Return when something was handed over."""
+        called = self._called = self.loop.create_future()
+        if self._deadline is None:
+            await called
+            return
+        alarm = self.loop.call_at(self._deadline, _ring, called)
+        try:
+            if not await called:
+                assert self._timeout is not None
+                raise self._lookout.overdue(list(self.missing), self._timeout)
+        finally:
+            alarm.cancel()
 
     def hand_over(self, task_id: str, news: News) -> None:
         """Take what has come of an id; called in the loop."""
@@ -86,7 +102,13 @@ class Party:
             del self.missing[task_id]
             self._arrived.append((task_id, news))
             if self._called is not None and not self._called.done():
-                self._called.set_result(None)
+                self._called.set_result(True)
+
+
+def _ring(called: asyncio.Future[bool]) -> None:
+    """Say that the time is over."""
+    if not called.done():
+        called.set_result(False)
 
 
 class Lookout:
@@ -112,7 +134,7 @@ class Lookout:
         self._states: dict[str, str] = {}
         self._pause = _RETRIES[0]
         #: Why the backend cannot be asked at the moment, or None.
-        self.trouble: BackendError | None = None
+        self._trouble: BackendError | None = None
 
     def looks_at(self, backend: Backend | None) -> bool:
         """Return whether this is what an app whose backend this is would wait with."""
@@ -120,11 +142,11 @@ class Lookout:
 
     # --- called in loops --------------------------------------------------------------------
 
-    def party(self, task_ids: Iterable[str]) -> Party:
+    def party(self, task_ids: Iterable[str], timeout: float | None) -> Party:
         """Return a wait for these results, to be entered."""
         if self._pid != os.getpid():
             self._start()
-        return Party(self, task_ids)
+        return Party(self, task_ids, timeout)
 
     def join(self, party: Party) -> None:
         """Wait for what the party misses."""
@@ -144,9 +166,11 @@ class Lookout:
         with self._lock:
             self._remove(party, party.missing)
 
-    def state(self, task_id: str) -> str:
-        """Return the last state word that was heard of while somebody waits for this one."""
-        return self._states.get(task_id, PENDING)
+    def overdue(self, missing: list[str], timeout: float) -> Exception:
+        """Return the error of a wait that ran out: what the thread knows, without asking."""
+        if self._trouble is not None:
+            return type(self._trouble)(*self._trouble.args)
+        return overdue(self._states.get(missing[0], PENDING), missing, timeout)
 
     # --- the thread -------------------------------------------------------------------------
 
@@ -192,14 +216,14 @@ class Lookout:
             if not backend.may_pass(exc):
                 self._give_up(exc)
                 return
-            if self.trouble is None:
+            if self._trouble is None:
                 logger.warning("%s; still waiting, trying again", exc)
                 self._pause = _RETRIES[0]
-            self.trouble = exc
+            self._trouble = exc
             time.sleep(self._pause)
             self._pause = min(self._pause * 2, _RETRIES[1])
             return
-        self.trouble = None
+        self._trouble = None
         if news:
             self._tell({task_id: self._read(backend, task_id, news[task_id]) for task_id in news})
 
