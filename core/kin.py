@@ -109,6 +109,11 @@ class Kin:
         space = {attribute: self, "__module__": base.__module__, "__doc__": base.__doc__, **fields}
         return type(name or base.__name__, (base,), space)
 
+    def create_task_cls(self) -> Any:
+        """Return a base class for tasks of this app, made of `task_cls`."""
+        cls: Any = self.task_cls  # type: ignore[attr-defined]  # of App
+        return self.subclass_with_self(cls, name="Task", attribute="_app", abstract=True)
+
     # --- modules --------------------------------------------------------------------------
 
     def autodiscover_tasks(

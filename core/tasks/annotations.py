@@ -73,12 +73,13 @@ def _ask(source: Any, method: str, *args: Any) -> Mapping[str, Any] | None:
 def _apply(cls: Any, attributes: Mapping[str, Any]) -> None:
     for name, value in attributes.items():
         if name.startswith("@"):
-            _wrap(cls, name[1:], value)
+            wrap_method(cls, name[1:], value)
         else:
             setattr(cls, name, value)
 
 
-def _wrap(cls: Any, method: str, around: Any) -> None:
+def wrap_method(cls: Any, method: str, around: Any) -> None:
+    """Put `around(method)` in the place of a method, and of what was put there before."""
     plain = getattr(cls, method)
     plain = getattr(plain, "__unannotated__", plain)
     wrapped = around(plain)

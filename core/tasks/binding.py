@@ -35,7 +35,7 @@ def bind_class(cls: Any, app: Any) -> None:
     if cls.typing is None:
         cls.typing = app.strict_typing
     conf = app.conf
-    for name, setting in FROM_SETTINGS.items():
+    for name, setting in cls.from_config:
         if getattr(cls, name, None) is None:
             setattr(cls, name, conf[setting])
     for name in ("acks_on_failure", "acks_on_timeout"):

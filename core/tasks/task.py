@@ -14,8 +14,9 @@ from uuid import uuid4
 from .. import current
 from ..errors import BrokerConnectionError
 from ..messaging.producer import Producer
+from .annotations import wrap_method
 from .asynccalls import AsyncTaskCalls
-from .binding import bind_class
+from .binding import FROM_SETTINGS, bind_class
 from .context import Context
 from .inrun import InRun
 from .limited import is_promised, send_limited
@@ -56,6 +57,10 @@ class Task(InRun, AsyncTaskCalls[P, R_co], Generic[P, R_co]):
     #: Turns the pydantic models among arguments into plain data; see `models.py`.
     _dumped_arguments: ClassVar[Callable[..., tuple[Any, Any]] | None] = None
 
+    #: (attribute, setting) for each attribute that a setting gives, unless it is set; a subclass
+    #: may add settings of its own.
+    from_config: ClassVar[tuple[tuple[str, str], ...]] = tuple(FROM_SETTINGS.items())
+
     # --- its app --------------------------------------------------------------------------
 
     @classmethod
@@ -63,6 +68,19 @@ class Task(InRun, AsyncTaskCalls[P, R_co], Generic[P, R_co]):
         """Belong to `app`: take from its settings what the task itself leaves open."""
         bind_class(cls, app)
         cls.on_bound(app)
+
+    @classmethod
+    def annotate(cls) -> None:
+        """Set on this class what `task_annotations` says of it; done when it is bound."""
+        cls._app.annotate(cls)
+
+    @classmethod
+    def add_around(cls, attr: str, around: Callable[[Any], Any]) -> None:
+        """Put `around(method)` in the place of the method `attr`, as the annotation `@attr` does.
+
+        Done once more, it takes the place of what it did before.
+        """
+        wrap_method(cls, attr, around)
 
     @property
     def app(self) -> Any:
@@ -156,9 +174,7 @@ class Task(InRun, AsyncTaskCalls[P, R_co], Generic[P, R_co]):
         promised = is_promised(options)
         departure = depart(calling, options)
         call = (self.name, args, kwargs)
-        task_id = send_limited(
-            self.app, self.limits, departure.producer, call, options, promised
-        )
+        task_id = send_limited(self.app, self.limits, departure.producer, call, options, promised)
         result = self.AsyncResult(task_id)
         result.duplicate = task_id != departure.task_id
         return departed(departure, result)

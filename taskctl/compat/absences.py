@@ -49,7 +49,6 @@ _ABSENT = [
         "taskctl.core.app:App",
         "app",
         {
-            f"{_INSIDE} | pass base=YourTask to app.task": "create_task_cls",
             f"{_INSIDE} | name task_serializer": "Pickler",
             f"{_INSIDE} | say namespace= to config_from_object": "namespace",
             f"{_INSIDE} | say typing=False to a task": "type_checker",
@@ -65,10 +64,6 @@ _ABSENT = [
             "the worker's way to a task is fixed | listen to task_received": "start_strategy",
             "the request of a run is kept per run, in no stack | use self.request, or "
             "current_task.request": "request_stack",
-            "a run is wrapped by no decorators | override __call__, before_start and "
-            "after_return": "add_around",
-            f"{_INSIDE} | set task_annotations": "annotate",
-            f"{_INSIDE} | set the options on the task, or their setting": "from_config",
         },
     ),
     Absent(

@@ -265,7 +265,7 @@ def test_a_value_that_cannot_be_sent_on_is_a_failure(app: App, executor: Executo
     outcome = run(executor, call(opaque, link=take.s()))
 
     assert (outcome.kind, outcome.publications) == (FAILED, [])
-    assert "cannot encode as json" in outcome.text
+    assert "argument value cannot be sent as json" in outcome.text
 
 
 def test_calls_made_inside_become_children(app: App, executor: Executor) -> None:
