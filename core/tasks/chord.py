@@ -70,6 +70,8 @@ class chord(Signature[R_co], Generic[R_co]):
             options=fields.get("options") or {},
         )
         made.immutable = bool(fields.get("immutable"))
+        if isinstance(header, Mapping) and header.get("subtask_type") == "group":
+            made.tasks = maybe_signature(header, app=app)  # frozen: it has an id
         return made
 
     @property

@@ -116,6 +116,16 @@ class group(Compound[list[R_co]], Generic[R_co]):
         results = [task.clone().apply(args, kwargs, **options) for task in self._leaves()]
         return self.app.GroupResult(group_id, results)
 
+    def clone(
+        self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> Signature:
+        """Return a copy with more options, and more arguments for each task."""
+        copy = super().clone(None, None, **options)
+        assert isinstance(copy, group)
+        if (args or kwargs) and not self.immutable:
+            copy.tasks = [task.clone(args, kwargs) for task in copy.tasks]
+        return copy
+
     def _group_options(self, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return the group's id, and the options that each of its tasks gets."""
         _, _, merged = self._merged((), None, options)
