@@ -194,6 +194,10 @@ class Router:
                 default = self.queues[self.queues.default]
                 self._default = (*_destination(default, None, None, None), default)
             return Route(*self._default, options)
+        whole = exchange is not None and bool(routing_key or kind not in (None, "direct"))
+        if queue is None and answer and whole:
+            # A route that names no queue leaves the default one out of it, as in Celery.
+            return Route(getattr(exchange, "name", exchange), routing_key or "", None, options)
         if queue is None:
             queue = self.queues.default
         known = self.queues[queue] if isinstance(queue, str) else as_queue(queue)
