@@ -121,6 +121,10 @@ class Election:
             log.warning("another beat leads %s now: standing by", self.group)
         self.seen = claim
 
+    def stands_by(self) -> bool:
+        """Return whether another beat leads, as far as is known."""
+        return self.seen is not None and not self.seen.held
+
     def next_look(self) -> float:
         """Return after how many seconds `look` has something to do."""
         return max(0.0, self._next_look - time.monotonic())
@@ -183,11 +187,11 @@ class Election:
         self._next_look = time.monotonic() + self._pause
         self._candidacy.drop()
         if not quietly:
-            log.error("%s; trying again in %g s, what is due then is sent late", exc, self._pause)
+            log.error("%s; trying again in %g s, what is due then is sent once", exc, self._pause)
 
-    def close(self) -> None:
-        """Let another beat lead at once, if we did."""
-        if self.leading:
+    def close(self, release: bool = True) -> None:
+        """Let another beat lead at once, if we did; without `release`, once the lease has ended."""
+        if self.leading and release:
             self._candidacy.release()
         self.leading = self.begins = False
         self._candidacy.drop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .election import candidacy_of, group_of
+from .election import candidacy_of, group_of, is_over
 from .store import Record, read_note
 
 
@@ -39,7 +39,8 @@ def ask(app: Any) -> Shared:
     finally:
         candidacy.drop()
     found = (read_note(name, note) for name, note in notes.items())
-    leader = None if claim is None else _leader(claim.record, claim.fence)
+    leads = claim is not None and not is_over(claim.record)
+    leader = _leader(claim.record, claim.fence) if claim is not None and leads else None
     return Shared(group, leader, sorted(record for record in found if record is not None))
 
 

@@ -27,9 +27,8 @@ class PersistentScheduler(Scheduler):
     nothing.  With `beat_sync_every` it is written after so many sends only.  A file that cannot
     be written any more is complained about; sending goes on.
 
-    In an election the broker remembers too, in one step with each send, and the leader alone
-    keeps the file: what is newer counts.  So with `elects` the file is looked into and let go,
-    until `take_over`.
+    In an election the broker remembers too, in one step with each send; what is newer counts.  So
+    with `elects` a file that another beat holds is no error: this one does without.
     """
 
     #: Write at once, when nothing else is due at the same moment.
@@ -71,8 +70,6 @@ class PersistentScheduler(Scheduler):
         except BaseException:
             self._let_go()
             raise
-        if self._elects:
-            self._let_go()
 
     def _open(self) -> None:
         store = Store(self.schedule_filename)
@@ -109,16 +106,18 @@ class PersistentScheduler(Scheduler):
         }
 
     def _file_of_leader(self) -> dict[str, Record]:
-        """Open the file, which only the leader does; without it the broker remembers alone."""
+        """Return what the file says; without it the broker remembers alone."""
         try:
             if self._store is None:
                 self._open()
             assert self._store is not None
             return self._store.load()
+        except ScheduleFileHeld as exc:
+            log.info("%s; what is sent is remembered at the broker alone", exc)
         except ScheduleFileError as exc:
             self._let_go()
             log.error("%s; what is sent is remembered at the broker alone", exc)
-            return {}
+        return {}
 
     def notes_on(self, entry: ScheduleEntry) -> dict[str, Any]:
         counts_for, due = self._plan.counts_for, self._plan.due
@@ -143,7 +142,6 @@ class PersistentScheduler(Scheduler):
     def stand_by(self) -> None:
         super().stand_by()
         self.sync()
-        self._let_go()
 
     # --- the file -----------------------------------------------------------------------------
 

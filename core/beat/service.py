@@ -119,7 +119,7 @@ class Service:
         Raises ScheduleFileError if the scheduler cannot be set up, ImproperlyConfigured for an
         entry that makes no sense.
         """
-        scheduler = self.scheduler
+        scheduler, cut = self.scheduler, False
         try:
             beat_init.send(sender=self)
             if embedded_process:
@@ -127,14 +127,16 @@ class Service:
             if self.voice is not None:
                 self.voice.open()
             self.on_ready()
-            with contextlib.suppress(_Cut):
+            try:
                 while not self._stopped:
                     self.turn(scheduler)
+            except _Cut:
+                cut = True
         finally:
             self._ticking = False
             self.sync()
             if self.election is not None:
-                self.election.close()
+                self.election.close(release=not cut)
             if self.voice is not None:
                 self.voice.close()
 
@@ -158,19 +160,28 @@ class Service:
         election = self.election
         if election is None:
             return True
-        leads = election.look()
-        if leads and election.begins:
-            try:
-                election.begun(scheduler.take_over(election.notes()))
-            except (BrokerConnectionError, NotLeading) as exc:
-                log.warning("cannot begin to lead: %s", exc)
-                leads = False
+        self._ticking = True
+        try:
+            leads = election.look() and self._begin(election, scheduler)
+        finally:
+            self._ticking = False
         if self._led and not leads:
             scheduler.stand_by()
-        elif not leads and election.seen is not None and not election.seen.held:
+        elif not leads and election.stands_by():
             self._stand_by(election)
         self._led = leads
         return leads
+
+    def _begin(self, election: Election, scheduler: Scheduler) -> bool:
+        """Take up what earlier leaders sent, if a term has begun; return whether we lead yet."""
+        if not election.begins:
+            return True
+        try:
+            election.begun(scheduler.take_over(election.notes()))
+        except (BrokerConnectionError, NotLeading) as exc:
+            log.warning("cannot begin to lead: %s", exc)
+            return False
+        return True
 
     def _stand_by(self, election: Election) -> None:
         """Say now and then who leads, and what it does not send."""

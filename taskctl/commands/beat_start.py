@@ -75,6 +75,8 @@ class Program(Service):
         return min(super().longest(now), 3600.0 if due is None else due)
 
     def _status(self) -> str:
+        if self.election is not None and self.election.stands_by():
+            return "standing by"
         event = self.scheduler.next_due()
         return "no entries" if event is None else f"next: {event.entry.name}"
 

@@ -62,7 +62,7 @@ def test_beat_sends_what_is_due_and_ends_with_0(shell: Shell, number: int) -> No
 def test_on_a_terminal_beat_introduces_itself(shell: Shell) -> None:
     # It ends by itself: another beat has the file by the time it is typed again.
     process = beat(shell)
-    said = shell.type("-A", "proj", "beat")
+    said = shell.type("-A", "proj", "beat", "beat_election=no")
     process.send_signal(signal.SIGTERM)
     process.wait(5)
     assert said.out == (
@@ -197,8 +197,8 @@ def test_status_shows_when_each_entry_was_sent_and_is_due(shell: Shell) -> None:
     eventually(lambda: shell.err.count("due task mail") >= 2)
 
     plain = shell.run("beat", "status")
-    table = shell.run("beat", "status", "-o", "table", COLUMNS="80")
-    document = shell.run("beat", "status", "-o", "json").json
+    table = shell.proj("beat", "status", "-o", "table", COLUMNS="80")
+    document = shell.proj("beat", "status", "-o", "json").json
     names = shell.run("beat", "status", "-o", "name", "--where", "runs == 0")
 
     assert (plain.code, names.out) == (0, "report\n")
@@ -210,7 +210,8 @@ def test_status_shows_when_each_entry_was_sent_and_is_due(shell: Shell) -> None:
         "ENTRY", "TASK", "SCHEDULE", "LAST", "NEXT", "LAG", "RUNS",
     ]  # fmt: skip
     assert max(map(len, table.out.splitlines())) <= 80
-    assert table.err == f"beat runs on {socket.gethostname()}, pid {process.pid}\n"
+    host = socket.gethostname()
+    assert table.err == (f"celerybeat@{host} leads beat.proj: {host}, pid {process.pid}, term 1\n")
     assert (document["schema"], document["ok"], document["missing"]) == (
         "taskctl/beat.status/1", True, [],
     )  # fmt: skip
@@ -218,8 +219,43 @@ def test_status_shows_when_each_entry_was_sent_and_is_due(shell: Shell) -> None:
     assert mail["runs"] >= 2 and mail["pid"] == process.pid and mail["last_lag_seconds"] < 1
     assert report["last_run"] is None
     assert report["schedule"] == "crontab 0 4 * * mon-fri"
+    assert {row["group"] for row in document["items"]} == {"beat.proj"}
     process.terminate()
     process.wait(5)
+
+
+def test_a_second_beat_stands_by_and_status_says_who_leads(shell: Shell) -> None:
+    first = beat(shell)
+    eventually(lambda: "leading beat.proj, term 1" in shell.err)
+    second = beat(shell, "-n", "spare")
+    eventually(lambda: "standing by: beat on" in shell.err)
+
+    running = shell.proj("beat", "status", "-o", "json")
+    first.kill()
+    first.wait()
+    dead = shell.proj("beat", "status", "-q", "-o", "name")
+    second.terminate()
+    second.wait(5)
+
+    assert (running.code, running.err) == (0, "")
+    assert {row["pid"] for row in running.json["items"]} == {first.pid}
+    assert dead.code in (0, 3), "the other may have taken over already"
+
+
+def test_an_entry_that_makes_no_sense_is_named_and_the_others_are_sent(shell: Shell) -> None:
+    source = APP.replace('"report": {', '"broken": {"task": "t"}, "report": {')
+    (shell.folder / "proj" / "celery.py").write_text(source)
+    process = beat(shell)
+    eventually(lambda: "due task mail" in shell.err)
+
+    said = shell.proj("beat", "status")
+    process.terminate()
+
+    assert process.wait(5) == 0
+    assert "beat_schedule['broken']: 'schedule' is missing" in shell.err
+    assert "this entry is never sent, the others are" in shell.err
+    assert said.code == 3
+    assert "not sent by it, since it was left out or is new: broken" in said.err
 
 
 def test_status_says_that_no_beat_runs(shell: Shell) -> None:
