@@ -54,8 +54,12 @@ class Bench:
         """Put the app on this bench."""
         with contextlib.ExitStack() as undo:
             self._keep_current(undo)
+            # Before its settings change, or its tasks would keep what they take from them.
+            self.app.finalize()
+            before = {name: self.app.conf.get(name) for name in self.settings}
             undo.callback(_restore, self.app.conf, dict(self.app.conf._override))
             self.app.conf.override(self._overrides(), Origin("app", "taskctl.testing"))
+            self._retune(before, undo)
             self.clock.install()
             undo.callback(self.clock.uninstall)
             broker_memory.use_store(self.url, self._store)
@@ -81,6 +85,15 @@ class Bench:
             "task_always_eager": False,
             **self.settings,
         }
+
+    def _retune(self, before: Mapping[str, Any], undo: contextlib.ExitStack) -> None:
+        """Let tasks have the settings of the test where they have taken on the app's."""
+        for task in self.app.tasks.values() if before else ():
+            for name, setting in task.from_config:
+                had = getattr(task, name)
+                if setting in before and had == before[setting]:
+                    setattr(task, name, self.app.conf[setting])
+                    undo.callback(setattr, task, name, had)
 
     def _keep_current(self, undo: contextlib.ExitStack) -> None:
         """A worker makes its app the current one: that is taken back."""
