@@ -194,6 +194,11 @@ class Context:
             self._children = given.pop("children")
         self.__dict__.update(given)
 
+    def clear(self) -> None:
+        """Forget everything: an empty context is left."""
+        self.__dict__.clear()
+        self.__init__()  # type: ignore[misc]  # as if it were made anew
+
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field or custom header, or `default` if there is none."""
         return getattr(self, name, default)
@@ -287,7 +292,7 @@ _FROM_MESSAGE: dict[str, Callable[[Context, TaskMessage], Any]] = {
     "retries": lambda context, message: message.headers.retries or 0,
     "replaced_task_nesting": lambda context, message: message.headers.replaced_task_nesting or 0,
     "root_id": lambda context, message: message.headers.root_id or message.headers.id,
-    "timelimit": lambda context, message: message.headers.limits(),
+    "timelimit": lambda context, message: list(message.headers.limits()),
     "time_limit": _limit(0),
     "soft_time_limit": _limit(1),
     "taskset": lambda context, message: message.headers.group,

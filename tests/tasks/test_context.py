@@ -66,7 +66,7 @@ def test_every_field_of_the_message_can_be_read() -> None:
     assert (request.root_id, request.parent_id) == ("root-1", "parent-1")
     assert (request.group, request.taskset, request.group_index) == ("group-1", "group-1", 3)
     assert (request.retries, request.replaced_task_nesting) == (2, 1)
-    assert (request.timelimit, request.time_limit, request.soft_time_limit) == ((30, 20), 30, 20)
+    assert (request.timelimit, request.time_limit, request.soft_time_limit) == ([30, 20], 30, 20)
     assert (request.callbacks, request.chain) == ([{"task": "a"}], [{"task": "b"}])
     assert (request.errbacks, request.chord) == (None, None)
     assert (request.correlation_id, request.reply_to) == ("id-1", "replies")
@@ -93,7 +93,7 @@ def test_limits_in_force_win_over_those_of_the_message() -> None:
     request = context(envelope(), hard=5.0, soft=None)
 
     assert (request.time_limit, request.soft_time_limit) == (5.0, 20)
-    assert request.timelimit == (30, 20)
+    assert request.timelimit == [30, 20]
 
 
 def test_custom_headers_read_as_attributes_also_with_hyphens() -> None:
