@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from . import commands, drain, idle, publish, rabbitmq, startup
+from . import commands, drain, idle, publish, rabbitmq, sleeps, startup
 from .report import DOCUMENT, Figure, rewritten, surroundings
 from .stand import Stand
 
@@ -14,6 +14,7 @@ FIGURES: dict[str, Callable[[Stand, int], Figure]] = {
     "drain": drain.without_results,
     "results": drain.with_results,
     "publish": publish.publish,
+    "sleeps": sleeps.sleeps,
     "rabbitmq": rabbitmq.rabbitmq,
     "startup": startup.startup,
     "idle": idle.idle,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from benchmarks import commands, drain, publish, startup
+from benchmarks import commands, drain, publish, sleeps, startup
 from benchmarks.report import Claim, Figure, rewritten
 from benchmarks.rounds import Sample
 from benchmarks.stand import CELERY, TASKCTL, TASKCTL_SQLITE, Contestant, Stand
@@ -47,6 +47,10 @@ def test_calls_are_timed_from_the_call_to_the_task(stand: Stand) -> None:
 
     assert speed.rate > 0
     assert 0 < speed.middle <= speed.slow
+
+
+def test_sleeps_are_timed_until_the_last_has_ended(stand: Stand) -> None:
+    assert sleeps.measure(stand, sleeps.CONTESTANTS[0], tasks=20) >= 1
 
 
 @pytest.mark.parametrize("contestant", [TASKCTL, CELERY], ids=lambda c: c.label)

@@ -10,7 +10,17 @@ from .house.structure import ROOT
 from .support.document import Reader, blocks, newcomer
 
 #: Pages with examples that are run from the first block to the last.
-PAGES = ("application", "tasks", "calling", "canvas", "results", "signals", "extending", "django")
+PAGES = (
+    "application",
+    "tasks",
+    "async",
+    "calling",
+    "canvas",
+    "results",
+    "signals",
+    "extending",
+    "django",
+)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -6,7 +6,7 @@ import os
 
 from celery import Celery
 
-from .work import answer
+from .work import answer, nap
 
 app = Celery("bench", broker=os.environ["BENCH_BROKER"])
 app.conf.result_backend = os.environ["BENCH_BACKEND"] or "disabled"
@@ -21,3 +21,4 @@ def noop() -> None:
 
 
 app.task(answer, name="bench.answer")
+app.task(nap, name="bench.nap")

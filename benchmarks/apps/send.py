@@ -1,13 +1,17 @@
-"""Send tasks, as a program: `python -m benchmarks.apps.send PRODUCT noop|group|answer|last N`.
+"""Send tasks, as a program: `python -m benchmarks.apps.send PRODUCT TASK N`.
+
+TASK is one of noop, group, answer, last, nap, anap.
 
 `noop` prints how many seconds N calls one by one took, `group` how many N calls in groups of 500;
 `last` sends one task that answers to UDP port N when it begins, and prints 0; `answer` sends each
 when the one before has begun and the worker has been idle for a moment, and prints a JSON list of
-the seconds from before the call to the begin of the task.
+the seconds from before the call to the begin of the task; `nap` and `anap` send N sleeps of a
+second each, and print time.time() before the first.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import random
@@ -15,6 +19,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 #: Pause before a call, seconds: drawn anew each time, or a beat with a poll could hide it.
@@ -44,6 +49,15 @@ def send_groups(app: Any, count: int, size: int = 500) -> float:
     return time.perf_counter() - began
 
 
+def send_naps(app: Any, count: int, name: str) -> float:
+    """Send `count` sleeps; return time.time() before the first."""
+    nap = app.tasks[f"bench.{name}"]
+    began = time.time()
+    for _ in range(count):
+        nap.delay()
+    return began
+
+
 def send_last(app: Any, port: int) -> float:
     """Send the task that tells when those before it are through."""
     app.tasks["bench.answer"].delay(port)
@@ -71,5 +85,12 @@ def ask_answers(app: Any, count: int) -> list[float]:
 if __name__ == "__main__":
     product, task, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
     module = importlib.import_module(f"benchmarks.apps.{product}_app")
-    send = {"noop": send_noops, "group": send_groups, "answer": ask_answers, "last": send_last}
+    send: dict[str, Callable[[Any, int], Any]] = {
+        "noop": send_noops,
+        "group": send_groups,
+        "answer": ask_answers,
+        "last": send_last,
+    }
+    send["nap"] = functools.partial(send_naps, name="nap")
+    send["anap"] = functools.partial(send_naps, name="anap")
     print(json.dumps(send[task](module.app, number)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from taskctl import App
 
-from .work import answer
+from .work import answer, nap
 
 app = App("bench", broker=os.environ["BENCH_BROKER"])
 app.conf.result_backend = os.environ["BENCH_BACKEND"] or "disabled"
@@ -19,3 +20,10 @@ def noop() -> None:
 
 
 app.task(answer, name="bench.answer")
+app.task(nap, name="bench.nap")
+
+
+@app.task(name="bench.anap")
+async def anap() -> None:
+    """Sleep for a second, and let others run meanwhile."""
+    await asyncio.sleep(1)

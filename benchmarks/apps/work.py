@@ -7,6 +7,11 @@ import struct
 import time
 
 
+def nap() -> None:
+    """Sleep for a second."""
+    time.sleep(1)
+
+
 def answer(port: int) -> None:
     """Say to a UDP port of this host when this began, in seconds of time.time()."""
     began = struct.pack("d", time.time())

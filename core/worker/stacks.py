@@ -34,12 +34,12 @@ def stacks(worker: Worker) -> str:
 
     Waits for the children's answers, a few milliseconds as a rule, at most `WITHIN`.
     """
-    running = {(one.pid, one.child): one for one in worker.pool.running()}
+    running = {one.request: one for one in worker.pool.running()}
     parts = [f"stacks of {worker.hostname}", *_of_parent(worker, list(running.values()))]
     dumps = worker.pool.stacks(WITHIN)
-    by_pid = {one.pid: one for one in running.values()}
     for index, (pid, dump) in enumerate(dumps.items()):
-        task = _task(worker, by_pid.get(pid))
+        here = [one for one in running.values() if one.pid == pid]
+        task = _tasks(worker, here)
         parts += _of_child(f"child {index}, pid {pid}", task, dump)
     return "\n".join(parts)
 
@@ -111,6 +111,13 @@ def _is_waiting(innermost: traceback.FrameSummary) -> bool:
 
 def _draw(summary: traceback.StackSummary) -> list[str]:
     return "".join(summary.format()).rstrip("\n").splitlines()
+
+
+def _tasks(worker: Worker, running: list[Running]) -> str | None:
+    """Return what a child runs; of many on one loop, how many, and the one that began first."""
+    oldest = min(running, key=lambda one: one.since, default=None)
+    text = _task(worker, oldest)
+    return text if len(running) < 2 else f"runs {len(running)} tasks; the oldest {text}"
 
 
 def _task(worker: Worker, running: Running | None) -> str | None:
