@@ -49,8 +49,8 @@ class SlotWish(NamedTuple):
 class LockWish(NamedTuple):
     """A wish for the lock of a key for so many seconds.
 
-    `running` says that its task runs now, for somebody who renews the lock: then it ends that
-    soon, also if it would have lasted longer, and `extend` does nothing any more.
+    `running` says that its task runs now: the lock ends that soon, also if it would have lasted
+    longer, and `extend` and `free` leave it alone from then on.
     """
 
     key: str
@@ -118,7 +118,7 @@ class Limiter(ABC):
 
     @abstractmethod
     def free(self, holders: Iterable[str]) -> None:
-        """Give back all locks of these holders."""
+        """Give back all locks of these holders whose tasks do not run."""
 
 
 def next_passes(

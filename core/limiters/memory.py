@@ -115,5 +115,5 @@ class MemoryLimiter(Limiter):
         wanted = set(holders)
         with self._store.lock:
             locks = self._store.locks
-            for key in [key for key, lock in locks.items() if lock[0] in wanted]:
+            for key in [key for key, lock in locks.items() if lock[0] in wanted and not lock[2]]:
                 del locks[key]

@@ -184,9 +184,10 @@ FREE = Script(
     + """
 for i, set in ipairs(KEYS) do
   for _, key in ipairs(redis.call('SMEMBERS', set)) do
-    if owner_of(key) == ARGV[i] then redis.call('DEL', key) end
+    local owner, running = owner_of(key)
+    if owner == ARGV[i] and not running then redis.call('DEL', key) end
+    if owner ~= ARGV[i] or not running then redis.call('SREM', set, key) end
   end
-  redis.call('DEL', set)
 end
 return 0
 """

@@ -115,7 +115,9 @@ class SqliteLimiter(Limiter):
 
     def free(self, holders: Iterable[str]) -> None:
         with self._opened().write() as db:
-            db.executemany("DELETE FROM lock WHERE holder = ?", [(one,) for one in holders])
+            db.executemany(
+                "DELETE FROM lock WHERE holder = ? AND NOT running", [(one,) for one in holders]
+            )
 
 
 def _occupy(db: Connection, wish: SlotWish, now: float, until: float) -> list[str]:

@@ -80,6 +80,9 @@ class RevokeEscort:
             return [*broker.cancel_parked(ids), *broker.cancel_waiting(ids)]
 
         self._end(self.app.shared_connection().call(note_and_drop))
+        if any(task.limits and task.limits.unique for task in self.app.tasks.values()):
+            # Also of those whose messages could not be found; not of those that run.
+            self._free(ids)
 
     def _end(self, envelopes: list[bytes]) -> None:
         """End what was taken out; if that fails it goes back, and a worker will refuse it."""
@@ -90,6 +93,12 @@ class RevokeEscort:
         except TaskctlError as exc:
             log.warning("%s; what is revoked is left to the workers", exc)
             self.app.shared_connection().publish([_again(envelope) for envelope in envelopes])
+
+    def _free(self, ids: list[str]) -> None:
+        try:
+            self.app.limiter.free(ids)
+        except TaskctlError as exc:
+            log.warning("%s; workers free the locks of revoked tasks as they meet them", exc)
 
     def _revoke_stamps(self, stamps: Mapping[str, list[Any]]) -> None:
         seconds = float(self.app.conf.task_revoke_expires)
@@ -145,10 +154,13 @@ def end_dropped(app: Any, envelopes: Iterable[bytes]) -> None:
     exc = TaskRevokedError("revoked")
     results: list[StoredMeta] = []
     parts: list[Returned] = []
+    locked: list[str] = []
     for envelope in envelopes:
         message = _read(envelope)
         if message is None:
             continue
+        if _is_unique(message):
+            locked.append(message.headers.id or "")
         if wants_result(app, message, app.tasks.get(message.headers.task or "")):
             results.append(revoked_meta(app, message, "revoked"))
         after = failure_followers(app, envelope, exc, state=REVOKED)
@@ -156,8 +168,15 @@ def end_dropped(app: Any, envelopes: Iterable[bytes]) -> None:
         parts += after.parts
     if results:
         app.backend.store(results)
+    if locked:
+        app.limiter.free(locked)
     if parts:
         _count(app, parts)
+
+
+def _is_unique(message: TaskMessage) -> bool:
+    told = message.headers.limit_keys
+    return isinstance(told, dict) and "unique" in told
 
 
 def _count(app: Any, parts: list[Returned]) -> None:

@@ -223,6 +223,7 @@ class Gates:
             if self._slots:
                 self._limiter.renew(list(self._slots.values()), self.lease)
             if self._locks:
+                # Never sooner than it would: the next try may have prolonged it just now.
                 wishes = [LockWish(*place, self.lease) for place in self._locks.values()]
                 self._limiter.claim(wishes)
         except LimiterError as exc:
@@ -459,4 +460,4 @@ def _lock_wish(line: GateLine, request: Request, lease: float) -> LockWish:
     unique = line.limits.unique
     assert unique is not None and line.keys.unique is not None
     early = not request.acks_late and unique.until == "done"
-    return LockWish(line.keys.unique, request.id, lease if early else unique.seconds, early)
+    return LockWish(line.keys.unique, request.id, lease if early else unique.seconds, True)

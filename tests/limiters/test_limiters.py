@@ -228,6 +228,17 @@ def test_the_lock_of_a_run_ends_soon_and_its_caller_cannot_prolong_it(make: Make
     eventually(lambda: limiter.claim([LockWish("k", "b", 30.0)]) == ["b"])
 
 
+def test_the_lock_of_a_run_is_not_freed_for_a_holder_that_is_not_wanted(make: Make) -> None:
+    limiter = make()
+    limiter.claim([LockWish("runs", "a", 30.0, running=True), LockWish("waits", "a", 30.0)])
+
+    limiter.free(["a"])
+
+    assert limiter.claim([LockWish("runs", "b", 30.0), LockWish("waits", "b", 30.0)]) == ["a", "b"]
+    limiter.unlock([("runs", "a")])
+    assert limiter.claim([LockWish("runs", "b", 30.0)]) == ["b"]
+
+
 def test_the_next_try_of_a_run_prolongs_its_lock(make: Make) -> None:
     limiter = make()
     limiter.claim([LockWish("k", "a", 0.5, running=True)])

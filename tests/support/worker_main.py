@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
+import os
 import sys
 
 from taskctl.core.worker.options import resolve
@@ -16,6 +18,8 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s"
     )
+    if more := os.environ.get("TRIAL_MORE"):
+        importlib.import_module(more).define(app)
     return Worker(app, resolve(app, **json.loads(sys.argv[1]))).run()
 
 
