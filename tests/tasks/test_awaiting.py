@@ -294,7 +294,7 @@ def test_a_result_nobody_asked_for_is_none(app: App) -> None:
 
 def test_a_task_may_not_await_another_unless_it_is_allowed(app: App) -> None:
     app.backend.store([meta("a", result=1)])
-    task = app.task(name="outer")(lambda: None)
+    task = app.task(name="outer", shared=False)(lambda: None)
     request = Context({"id": "outer-id", "called_directly": False, "is_eager": False})
 
     async def scene() -> None:
@@ -331,7 +331,7 @@ def test_without_a_result_backend_the_wait_says_what_to_set() -> None:
 
 
 def test_an_eager_result_is_awaited_too(app: App) -> None:
-    task = app.task(name="double")(lambda x: 2 * x)
+    task = app.task(name="double", shared=False)(lambda x: 2 * x)
 
     async def scene() -> None:
         assert await task.apply((4,)) == 8
