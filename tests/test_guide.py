@@ -20,6 +20,7 @@ PAGES = (
     "signals",
     "extending",
     "django",
+    "limits",
 )
 
 

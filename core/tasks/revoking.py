@@ -107,7 +107,9 @@ class RevokeEscort:
             revocations.note_stamps(broker, stamps, seconds)
             queues = [queue.name for queue in broker.queues() if queue.due]
             held = broker.parked(_LOOKED_AT, queues) if queues else []
-            return broker.cancel_parked(_bearers((envelope for _, envelope in held), stamps))
+            bearers = _bearers((envelope for _, envelope in held), stamps)
+            dropped: list[bytes] = broker.cancel_parked(bearers)
+            return dropped
 
         self._end(self.app.shared_connection().call(note_and_drop))
 

@@ -113,6 +113,36 @@ def test_rates_and_slots_hold_across_workers_while_other_tasks_keep_full_speed(
     assert at_once(farm) <= 2
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_four_workers_never_pass_a_rate_in_a_minute(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    url = f"sqlite:///{tmp_path}/q.db" if kind == "sqlite" else request.getfixturevalue("redis_url")
+    farm = Farm(tmp_path, url, **_SETTINGS)
+    try:
+        fleet = Fleet(farm, 4)
+        began = time.monotonic()
+        for n in range(3000):
+            fleet.paced.delay(n)
+        plain = 0
+        while time.monotonic() - began < 60:
+            sent = [farm.send("add", n, n) for n in range(100)]
+            started = time.monotonic()
+            for result in sent:
+                result.get(timeout=20)
+            plain += 100
+            assert time.monotonic() - started < 5, "plain tasks stood behind limited ones"
+        times = farm.times("paced")
+    finally:
+        farm.close()
+
+    within_rate(times, 20)
+    # All but what a busy machine lets slip.
+    assert 0.85 * 20 * 60 < len(times) <= 20 * (max(times) - min(times)) + 2
+    assert plain > 1000
+
+
 def test_what_waits_for_long_waits_in_the_broker(fleet: Fleet) -> None:
     farm = fleet.farm
     farm.forget()
@@ -137,6 +167,18 @@ def test_a_rate_of_one_worker_and_key_is_its_own(fleet: Fleet, key: str) -> None
     # Each of two workers has its own 10 a second.
     within_rate(fleet.farm.times(f"here-{key}"), 20)
     assert fleet.runs(f"here-{key}") == 10
+
+
+def test_the_rate_of_a_limit_is_changed_by_remote_control(fleet: Fleet) -> None:
+    fleet.farm.forget()
+    replies = fleet.farm.app.control.rate_limit("trial.slow", "50/s", reply=True, timeout=5)
+
+    assert len(replies) == 2
+    for reply in replies:
+        (answer,) = reply.values()
+        assert (answer["old"], answer["new"]) == ("1/h", "50/s")
+    for result in [fleet.slow.delay(n) for n in range(5)]:
+        result.get(timeout=20)
 
 
 def test_of_many_calls_of_a_unique_task_one_runs(fleet: Fleet, key: str) -> None:

@@ -24,6 +24,10 @@ def define(app: App) -> None:
         leave_mark("seldom")
         return n
 
+    @task("slow", rate_limit=Limit("1/h"))
+    def slow(n: int) -> None:
+        leave_mark("slow")
+
     @task("by_user", rate_limit=Limit("10/s", key="{user}"))
     def by_user(user: str) -> None:
         leave_mark(f"user-{user}")
