@@ -170,7 +170,7 @@ class chord(Signature[R_co], Generic[R_co]):
         if header.tasks:
             self._prepare_join(header, awaited, body)
             header.publish(
-                zip(header.tasks, awaited.results, strict=True),
+                header.tasks,
                 args,
                 kwargs,
                 _without(options, _NOT_THE_HEADERS),

@@ -10,6 +10,7 @@ from .. import current
 from .compound import Compound, members_of, without_repeated_module
 from .result import GroupResult
 from .signature import Signature, maybe_signature
+from .sources import FromSource, checked, told_last
 from .stamping import StampingVisitor, collected
 from .typevars import R_co
 
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 @Signature.register_type("group")
-class group(Compound[list[R_co]], Generic[R_co]):
+class group(FromSource, Compound[list[R_co]], Generic[R_co]):
     """Tasks that run side by side; the result is a GroupResult, in their order."""
 
     if TYPE_CHECKING:
@@ -38,12 +39,19 @@ class group(Compound[list[R_co]], Generic[R_co]):
         app = options.pop("app", None)
         if len(tasks) == 1 and isinstance(tasks[0], group):
             tasks = (tasks[0].tasks,)
-        members = [maybe_signature(t, app=app) for t in members_of(tasks)]
-        for member in members:
-            if not isinstance(member, Signature):
-                raise TypeError(f"a group holds signatures, got {member!r}: use task.s(...)")
-        super().__init__("celery.group", (), {"tasks": members}, options, app=app)
+        one_by_one = len(tasks) == 1 and isinstance(tasks[0], Iterator)
+        given = tasks[0] if one_by_one else members_of(tasks)
+        members = checked(maybe_signature(task, app=app) for task in given)
+        listed = self._take(members) if one_by_one else list(members)
+        super().__init__("celery.group", (), {"tasks": listed}, options, app=app)
         self.subtask_type = "group"
+
+    @property
+    def app(self) -> Any:
+        if self._app is not None:
+            return self._app
+        first = self.first_member()
+        return current.get_app() if first is None else first.app
 
     def __call__(self, *args: Any, **options: Any) -> GroupResult[R_co]:
         """Send all tasks, each with these arguments first."""
@@ -72,13 +80,14 @@ class group(Compound[list[R_co]], Generic[R_co]):
         if app.calling.eager:
             made = self.apply(args, kwargs, **options)
             return made
-        if not self.tasks:
+        if self.first_member() is None:
             made = self.freeze()
             return made
         group_id, options = self._group_options(options)
-        frozen = list(self._frozen_tasks(group_id, options.get("root_id")))
+        results: list[Any] = []
+        frozen = self._frozen_tasks(group_id, options.get("root_id"), results)
         self.publish(frozen, args, kwargs, options)
-        made = _inner(app.GroupResult(group_id, [result for _, result in frozen]))
+        made = _inner(app.GroupResult(group_id, results))
         calling = current.calling_task()
         if add_to_parent and calling is not None:
             calling[0].add_trail(made)
@@ -86,17 +95,16 @@ class group(Compound[list[R_co]], Generic[R_co]):
 
     def publish(
         self,
-        frozen: Iterable[tuple[Signature, Any]],
+        frozen: Iterable[Signature],
         args: Any,
         kwargs: Mapping[str, Any] | None,
         options: Mapping[str, Any],
         before_last: Callable[[], None] | None = None,
     ) -> None:
         """Send tasks whose ids are fixed; `before_last` is called before the last one."""
-        tasks = [task for task, _ in frozen]
         with self.app.calling.producer.batch():
-            for position, task in enumerate(tasks, 1):
-                if before_last is not None and position == len(tasks):
+            for task, last in told_last(frozen):
+                if last and before_last is not None:
                     before_last()
                 task.apply_async(args, kwargs, add_to_parent=False, **options)
 
@@ -113,7 +121,7 @@ class group(Compound[list[R_co]], Generic[R_co]):
         if not self.tasks:
             return self.freeze()
         group_id, options = self._group_options(options)
-        results = [task.clone().apply(args, kwargs, **options) for task in self._leaves()]
+        results = [task.clone().apply(args, kwargs, **options) for task in _leaves(self.tasks)]
         return self.app.GroupResult(group_id, results)
 
     def clone(
@@ -128,29 +136,22 @@ class group(Compound[list[R_co]], Generic[R_co]):
 
     def _group_options(self, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return the group's id, and the options that each of its tasks gets."""
-        _, _, merged = self._merged((), None, options)
+        # Options alone are merged: whoever looks at our `kwargs` has a generator read.
+        _, _, merged = Signature(None, options=self.options)._merged((), None, options)
         merged = dict(merged)
         for own in ("group_index", "add_to_parent"):  # of the group, if it is a part itself
             merged.pop(own, None)
         group_id = merged["group_id"] = merged.pop("task_id", None) or str(uuid4())
         return group_id, merged
 
-    def _leaves(self) -> Iterator[Signature]:
-        """Yield the tasks, those of nested groups in place."""
-        for task in self.tasks:
-            if isinstance(task, group):
-                yield from task._leaves()
-            elif task.subtask_type == "chunks":
-                members = task.group()._leaves()  # type: ignore[attr-defined]  # chunks has it
-                yield from (one.clone(**task.options) for one in members)
-            elif not (task.subtask_type == "chain" and not task["kwargs"]["tasks"]):
-                yield task
-
-    def _frozen_tasks(self, group_id: str, root_id: str | None) -> Iterator[tuple[Signature, Any]]:
-        for index, task in enumerate(self._leaves()):
+    def _frozen_tasks(
+        self, group_id: str, root_id: str | None, results: list[Any]
+    ) -> Iterator[Signature]:
+        """Yield the tasks with fixed ids, one by one, and add their results to `results`."""
+        for index, task in enumerate(_leaves(self.each_once())):
             task = task.clone()
-            result = task.freeze(group_id=group_id, root_id=root_id, group_index=index)
-            yield task, result
+            results.append(task.freeze(group_id=group_id, root_id=root_id, group_index=index))
+            yield task
 
     def freeze(
         self,
@@ -172,7 +173,7 @@ class group(Compound[list[R_co]], Generic[R_co]):
             options["group_index"] = group_index
         root_id = options.setdefault("root_id", root_id)
         parent_id = options.setdefault("parent_id", parent_id)
-        self.tasks = [task.clone() for task in self._leaves()]
+        self.tasks = [task.clone() for task in _leaves(self.tasks)]
         results = [
             task.freeze(
                 group_id=group_id,
@@ -237,3 +238,15 @@ class group(Compound[list[R_co]], Generic[R_co]):
 def _inner(made: Any) -> Any:
     """Return what counts of a group's result: of group(task | group(...)) the inner group."""
     return made[0] if len(made) == 1 and hasattr(made[0], "results") else made
+
+
+def _leaves(members: Iterable[Signature]) -> Iterator[Signature]:
+    """Yield the tasks of a group, those of nested groups in place."""
+    for task in members:
+        if isinstance(task, group):
+            yield from _leaves(task.each_once())
+        elif task.subtask_type == "chunks":
+            parts = _leaves(task.group().tasks)  # type: ignore[attr-defined]  # chunks has it
+            yield from (one.clone(**task.options) for one in parts)
+        elif not (task.subtask_type == "chain" and not task["kwargs"]["tasks"]):
+            yield task
