@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -132,7 +133,7 @@ class Beats:
         """Every run of every entry is there, once, and none is missing in between."""
         for name, headers in self.sent().items():
             due = [datetime.fromisoformat(one["beat_due"]) for one in headers]
-            steps = {round((b - a).total_seconds(), 5) for a, b in zip(due, due[1:], strict=False)}
+            steps = {round((b - a).total_seconds(), 5) for a, b in itertools.pairwise(due)}
             assert steps == {self.entries[name]}, (name, steps, self.log())
             assert len({one["id"] for one in headers}) == len(headers)
             assert {one["beat_entry"] for one in headers} == {name}

@@ -1,4 +1,4 @@
-"""Several beats at one broker: one leads, another takes over, no run is lost and none is doubled."""
+"""Several beats at one broker: one leads, another takes over; no run is lost, none doubled."""
 
 from __future__ import annotations
 

@@ -141,7 +141,10 @@ def test_a_schedule_is_taken_as_it_is_and_belongs_to_the_app() -> None:
     ("given", "error"),
     [
         ("0 4 * * *", "got '0 4 * * *': crontab.from_string('0 4 * * *')?"),
-        ("often", "a schedule must be seconds, a timedelta, schedule(), crontab(), solar() or clocked()"),
+        (
+            "often",
+            "a schedule must be seconds, a timedelta, schedule(), crontab(), solar() or clocked()",
+        ),
         (True, "got True"),
     ],
 )
