@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import os
-import stat
 import threading
 import time
 from collections.abc import Iterable
@@ -316,11 +315,3 @@ def set_up(
     signer = files.signer(serializer, allowed_serializers or ())
     codecs.register(AUTH, signer.encode, signer.decode, AUTH_TYPE)
     trust.distrust_all_but(allowed_serializers or ())
-
-
-def readable_by_others(path: str) -> bool:
-    """Return whether somebody besides its owner may read a file."""
-    try:
-        return bool(os.stat(path).st_mode & (stat.S_IRGRP | stat.S_IROTH))
-    except OSError:
-        return False

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from .clock import seconds
 from .errors import SettingError
 from .redact import mask
+from .settings_keys import key_problems
 from .settings_source import Names, Origin
 from .settings_table import SETTINGS
 
@@ -211,5 +212,5 @@ def _urls(conf: Conf) -> Iterator[tuple[str, str, str]]:
 #: The checks, in the order of their findings.
 CONFLICTS: tuple[Check, ...] = (
     _time_limits, _late_acks, _deprecated, _lease, _content, _priority, _queues, _dead_letters,
-    _prefetch, _eager, _urls,
+    _prefetch, _eager, _urls, key_problems,
 )  # fmt: skip

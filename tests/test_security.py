@@ -315,10 +315,30 @@ def test_loads_reads_only_what_is_allowed_once_an_app_signs(parties: Parties) ->
         loads(b"[1]", "application/json", "utf-8")
 
 
-def test_a_key_that_others_may_read_is_noticed(parties: Parties, tmp_path: Path) -> None:
+def test_the_checks_of_settings_notice_open_keys_and_certificates_that_end(
+    parties: Parties, tmp_path: Path
+) -> None:
     key = tmp_path / "open.key"
     shutil.copy(parties.one.key, key)
     os.chmod(key, 0o640)
+    expired = str(parties.expired.certificate)
 
-    assert security.readable_by_others(str(key))
-    assert not security.readable_by_others(str(parties.one.key))
+    def found(**settings: Any) -> list[str]:
+        problems = _app(parties, **settings).conf.check()
+        return [
+            f"{one.severity}: {one.message}" for one in problems if one.key.startswith("security")
+        ]
+
+    assert found(security_certificate=str(make_party(tmp_path, "long", days=60).certificate)) == []
+    assert found(security_key=str(key), security_certificate=expired) == [
+        f"error: the certificate {expired!r} expired at {_end(expired)} UTC",
+        f"warning: others on this host may read the private key {str(key)!r}: chmod 600 {key}",
+    ]
+    (soon,) = found()
+    assert soon.startswith("warning: the certificate ") and soon.endswith("expires within 2 days")
+    assert "error: there is no file '/nowhere'" in found(security_key="/nowhere")
+    assert any("security_cert_store is not set" in one for one in found(security_cert_store=None))
+
+
+def _end(path: str) -> str:
+    return f"{security.read_certificate(path).expires:%Y-%m-%d %H:%M}"
