@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 from uuid import uuid4
 
 from .. import current
@@ -126,10 +126,9 @@ class group(FromSource, Compound[list[R_co]], Generic[R_co]):
 
     def clone(
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Signature:
+    ) -> Self:
         """Return a copy with more options, and more arguments for each task."""
         copy = super().clone(None, None, **options)
-        assert isinstance(copy, group)
         if (args or kwargs) and not self.immutable:
             copy.tasks = [task.clone(args, kwargs) for task in copy.tasks]
         return copy

@@ -99,7 +99,7 @@ class FromSource(dict[str, Any]):
     def __ne__(self, other: object) -> bool:
         return not self == other
 
-    __hash__ = None  # type: ignore[assignment]  # as that of any dict
+    __hash__ = None  # as that of any dict
 
 
 def checked(members: Iterable[Any]) -> Iterator[Signature[Any]]:
