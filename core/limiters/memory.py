@@ -6,10 +6,10 @@ Limiters of one URL in one process meet; one without a URL is alone.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .. import clock
 from .base import Limiter, LockWish, Passes, PassWish, Place, SlotWish, next_passes
 
 #: Entries beyond which those whose time is over are swept.
@@ -40,7 +40,7 @@ class MemoryLimiter(Limiter):
         """Nothing is held open."""
 
     def reserve(self, wishes: Sequence[PassWish]) -> list[Passes]:
-        now, found = time.monotonic(), []
+        now, found = clock.monotonic(), []
         with self._store.lock:
             tats = self._store.tats
             for wish in wishes:
@@ -52,7 +52,7 @@ class MemoryLimiter(Limiter):
         return found
 
     def occupy(self, wishes: Sequence[SlotWish], seconds: float) -> list[list[str]]:
-        now, found = time.monotonic(), []
+        now, found = clock.monotonic(), []
         with self._store.lock:
             for wish in wishes:
                 held = self._store.slots.setdefault(wish.key, {})
@@ -75,13 +75,13 @@ class MemoryLimiter(Limiter):
                     self._store.slots.pop(key, None)
 
     def renew(self, places: Iterable[Place], seconds: float) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         with self._store.lock:
             for key, holder in places:
                 self._store.slots.setdefault(key, {})[holder] = now + seconds
 
     def claim(self, wishes: Sequence[LockWish]) -> list[str]:
-        now, found = time.monotonic(), []
+        now, found = clock.monotonic(), []
         with self._store.lock:
             locks = self._store.locks
             for wish in wishes:
@@ -98,7 +98,7 @@ class MemoryLimiter(Limiter):
         return found
 
     def extend(self, places: Iterable[Place], seconds: float) -> None:
-        now = time.monotonic()
+        now = clock.monotonic()
         with self._store.lock:
             for key, holder in places:
                 owner, until, running = self._store.locks.get(key, ("", 0.0, False))

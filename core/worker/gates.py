@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from .. import clock
 from ..errors import BrokerError, ImproperlyConfigured, LimiterError
 from ..limiters import Limiter
 from ..limiters.base import LockWish, Passes, PassWish, Place, SlotWish
@@ -81,7 +82,7 @@ class Gates:
         return True
 
     def _line_of(self, request: Request) -> GateLine | None:
-        limits = getattr(request.task, "limits", None)
+        limits = getattr(request.task, "shared_limits", None)
         if limits is None:
             return None
         keys = request.gate_keys
@@ -130,7 +131,7 @@ class Gates:
         line = self._line_of(request)
         if line is None:
             return None
-        now = time.monotonic()
+        now = clock.monotonic()
         most = min(_AT_MOST, max(_AT_LEAST, _FOR_EACH_CHILD * self.worker.pool.size))
         if self._stalled(now):
             return line.aside(now, STALLED)
@@ -188,7 +189,7 @@ class Gates:
 
     def ended(self, request: Request) -> None:
         """Give back what a request holds that this node answers for no longer."""
-        limits = getattr(request.task, "limits", None)
+        limits = getattr(request.task, "shared_limits", None)
         if limits is None:
             return
         began = self._out.pop(request.number, None)
@@ -238,14 +239,14 @@ class Gates:
 
     def change_rate(self, task: Any, rate: str | float | None) -> None:
         """Set the rate of a task whose limit is a Limit, here; None for no limit."""
-        limits = task.limits
+        limits = task.shared_limits
         limit = limits.rate.at(rate) if rate else None
-        task.limits = Limits(
+        task.shared_limits = Limits(
             limits.task, limits.signature, limit, limits.concurrency, limits.unique
         )
         for line in self._lines.values():
             if line.limits is limits:
-                line.limits = task.limits
+                line.limits = task.shared_limits
                 line.next_ask = 0.0
 
     # --- asking -------------------------------------------------------------------------------
@@ -424,7 +425,9 @@ def make_gates(worker: Worker) -> Gates | None:
 
     Raises ImproperlyConfigured, naming a task, if its limits cannot be counted anywhere.
     """
-    limited = [task for task in worker.tasks.values() if getattr(task, "limits", None) is not None]
+    limited = [
+        task for task in worker.tasks.values() if getattr(task, "shared_limits", None) is not None
+    ]
     if not limited:
         return None
     try:
@@ -435,7 +438,7 @@ def make_gates(worker: Worker) -> Gates | None:
 
 
 def _shared(task: Any) -> bool:
-    limits = getattr(task, "limits", None)
+    limits = getattr(task, "shared_limits", None)
     return limits is not None and limits.shared
 
 

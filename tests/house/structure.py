@@ -97,7 +97,17 @@ ALLOWED = {
     "pool": {"tasks", "wire"},
     "face": {"app", "tasks", "wire", "remote"},
     "beat": {"app", "messaging", "wire", "tasks"},
-    "worker": {"beat", "pool", "app", "messaging", "remote", "wire", "tasks", "backends", "limiters"},
+    "worker": {
+        "beat",
+        "pool",
+        "app",
+        "messaging",
+        "remote",
+        "wire",
+        "tasks",
+        "backends",
+        "limiters",
+    },
     # Celery's names for what is ours, in whichever room it lives.
     "compat": {"face", "app", "tasks", "beat", "worker", "remote", "messaging", "backends", "wire"},
     # Fixtures for users: a whole app with its worker, its broker in memory opened up.
@@ -106,6 +116,7 @@ ALLOWED = {
         "app",
         "tasks",
         "beat",
+        "pool",
         "worker",
         "messaging",
         "brokers",

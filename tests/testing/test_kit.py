@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskctl import App, chain, chord, group
+from taskctl import App, Limit, Unique, chain, chord, group
 from taskctl.core import clock as house_clock
 from taskctl.core import current
 from taskctl.core.errors import EncodeError, Reject
@@ -48,6 +48,16 @@ def outer() -> int:
 
 @app.task(name="kit.limited", rate_limit="6/m")
 def limited(n: int) -> int:
+    return n
+
+
+@app.task(name="kit.shared", rate_limit=Limit("6/m", scope="global"))
+def shared(n: int) -> int:
+    return n
+
+
+@app.task(name="kit.once", unique=Unique(until=600))
+def once(n: int) -> int:
     return n
 
 
@@ -171,6 +181,34 @@ def test_rate_limits_go_by_the_clock(taskctl_worker: Any, taskctl_clock: Any) ->
         counts.append(len(taskctl_worker.ran))
 
     assert counts == [4, 7, 10]
+
+
+def test_limits_for_all_workers_go_by_the_clock(taskctl_worker: Any, taskctl_clock: Any) -> None:
+    for n in range(12):
+        shared.delay(n)
+
+    counts = []
+    for _ in range(10):
+        taskctl_clock.advance(30)
+        counts.append(len(taskctl_worker.ran))
+
+    assert counts[-1] == 12
+    assert [n for place, n in enumerate(counts, 1) if n > 3 * place + 1] == []
+
+
+def test_what_is_unique_for_a_while_is_so_by_the_clock(
+    taskctl_worker: Any, taskctl_clock: Any
+) -> None:
+    def ends() -> list[str]:
+        for _ in range(2):
+            once.delay(1)
+        return [ran.end for ran in taskctl_worker.run_until_idle()]
+
+    assert ends() == ["succeeded"]
+    taskctl_clock.advance(599)
+    assert ends() == []
+    taskctl_clock.advance(2)
+    assert ends() == ["succeeded"]
 
 
 @pytest.mark.taskctl(beat_schedule=EVERY_MINUTE, now=datetime(2026, 3, 1, tzinfo=UTC))
