@@ -14,6 +14,7 @@ PAGES = (
     "application",
     "tasks",
     "async",
+    "async-client",
     "calling",
     "canvas",
     "results",
@@ -21,6 +22,8 @@ PAGES = (
     "extending",
     "django",
     "limits",
+    "routing",
+    "security",
 )
 
 
