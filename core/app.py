@@ -380,7 +380,7 @@ class App(Reach, AsyncAppCalls):
             options = {**known, **options}
         result_class = options.pop("result_cls", None) or self.AsyncResult
         options["task_type"] = task
-        if task is not None and task.limits is not None:
+        if task is not None and task.shared_limits is not None:
             return cast(AsyncResult, task._send_limited(calling, args, kwargs, options))
         departure = depart(calling, options)
         departure.producer.send(name, args, kwargs, options)

@@ -29,7 +29,7 @@ class Attributes(Hooks):
     #: text for Unique(text).
     unique: Unique | bool | str | None = None
     #: The three above, ready to be asked; None if there is none.  Made when the task is bound.
-    limits: Limits | None = None
+    shared_limits: Limits | None = None
     ignore_result: bool | None = None
     store_errors_even_if_ignored: bool | None = None
     store_eager_result: bool | None = None

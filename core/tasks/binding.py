@@ -44,4 +44,4 @@ def bind_class(cls: Any, app: Any) -> None:
             setattr(cls, name, True if both is None else both)
     if first:
         app.annotate(cls)
-        cls.limits = limits_of(cls)
+        cls.shared_limits = limits_of(cls)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ImproperlyConfigured
+from ..ways import celerys
 from ..wire.saferepr import saferepr
 
 #: A key: see above.
@@ -274,6 +275,10 @@ def limits_of(cls: Any) -> Limits | None:
     """
     rate = cls.rate_limit if isinstance(cls.rate_limit, Limit) else None
     concurrency, unique = cls.concurrency, cls.unique
+    if celerys():
+        # There, an option of that name is the user's own, and may be anything.
+        concurrency = concurrency if isinstance(concurrency, Concurrency) else None
+        unique = unique if isinstance(unique, Unique) else None
     if rate is None and concurrency is None and unique in (None, False):
         return None
     name = cls.name or cls.__name__

@@ -80,7 +80,9 @@ class RevokeEscort:
             return [*broker.cancel_parked(ids), *broker.cancel_waiting(ids)]
 
         self._end(self.app.shared_connection().call(note_and_drop))
-        if any(task.limits and task.limits.unique for task in self.app.tasks.values()):
+        if any(
+            task.shared_limits and task.shared_limits.unique for task in self.app.tasks.values()
+        ):
             # Also of those whose messages could not be found; not of those that run.
             self._free(ids)
 

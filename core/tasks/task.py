@@ -160,7 +160,7 @@ class Task(InRun, AsyncTaskCalls[P, R_co], Generic[P, R_co]):
             )
             return result
         options["task_type"] = self
-        if self.limits is not None:
+        if self.shared_limits is not None:
             return self._send_limited(calling, args, kwargs, options)
         departure = depart(calling, options)
         departure.producer.send(self.name, args, kwargs, options)
@@ -170,11 +170,11 @@ class Task(InRun, AsyncTaskCalls[P, R_co], Generic[P, R_co]):
         self, calling: Calling, args: Any, kwargs: Any, options: dict[str, Any]
     ) -> AsyncResult:
         """Send a call of a task with limits; see `limited`."""
-        assert self.limits is not None
+        assert self.shared_limits is not None
         promised = is_promised(options)
         departure = depart(calling, options)
         call = (self.name, args, kwargs)
-        task_id = send_limited(self.app, self.limits, departure.producer, call, options, promised)
+        task_id = send_limited(self.app, self.shared_limits, departure.producer, call, options, promised)
         result = self.AsyncResult(task_id)
         result.duplicate = task_id != departure.task_id
         return departed(departure, result)

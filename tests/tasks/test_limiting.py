@@ -18,6 +18,7 @@ from taskctl import App, Concurrency, Limit, Unique, chain, group
 from taskctl.core.errors import BrokerConnectionError, EncodeError, ImproperlyConfigured
 from taskctl.core.limiters.base import LockWish
 from taskctl.core.messaging.producer import Producer
+from taskctl.core.ways import follow_celery
 
 ROOT = Path(__file__).resolve().parents[2]
 _names = itertools.count()
@@ -114,7 +115,7 @@ def test_keys_are_made_of_the_arguments_however_they_are_given(app: App) -> None
     )
     def some(self: Any, a: int, b: int = 5, **kwargs: Any) -> None: ...
 
-    limits = app.tasks["t"].limits
+    limits = app.tasks["t"].shared_limits
 
     keys = limits.keys((1,), {"more": "x"})
     assert keys.rate == "t:1"
@@ -134,11 +135,24 @@ def test_short_forms_and_inheritance(app: App) -> None:
     @app.task(shared=False, name="t", base=Base, unique=True)
     def some() -> None: ...
 
-    limits = app.tasks["t"].limits
+    limits = app.tasks["t"].shared_limits
 
     assert limits.concurrency.limit == 4
     assert limits.keys((), {}) == (None, "t", "t")
     assert limits.unique.until == "done"
+
+
+def test_options_of_a_celery_project_that_bear_the_same_names_are_its_own(app: App) -> None:
+    follow_celery(True)
+    try:
+
+        @app.task(shared=False, name="t", unique="whatever", concurrency="gevent")
+        def some() -> None: ...
+
+        assert app.tasks["t"].shared_limits is None
+        assert app.tasks["t"].unique == "whatever"
+    finally:
+        follow_celery(False)
 
 
 def test_a_plain_task_has_no_limits_and_its_messages_no_word_of_them(app: App) -> None:
@@ -147,7 +161,7 @@ def test_a_plain_task_has_no_limits_and_its_messages_no_word_of_them(app: App) -
 
     app.tasks["plain"].delay()
 
-    assert app.tasks["plain"].limits is None
+    assert app.tasks["plain"].shared_limits is None
     assert "taskctl-limits" not in waiting(app)[0]
 
 
