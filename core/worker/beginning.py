@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..signals import celeryd_init
+from ..signals import celeryd_after_setup, celeryd_init
 from .options import WorkerOptions, resolve
 
 
@@ -30,3 +30,20 @@ def begin(worker: Any, app: Any, options: WorkerOptions) -> WorkerOptions:
         for name in options.resolved:
             setattr(options, name, getattr(fresh, name))
     return options
+
+
+def set_up(worker: Any) -> None:
+    """Send `celeryd_after_setup`: its listeners may select queues for this node, or deselect them.
+
+    So Celery's users give each node a queue of its own: `instance.app.amqp.queues.select_add`.
+    """
+    if not celeryd_after_setup.receivers:
+        return
+    queues, consumer = worker.app.queues, worker.consumer
+    before = {queue.name for queue in queues.selected}
+    celeryd_after_setup.send(sender=worker.hostname, instance=worker, conf=worker.app.conf)
+    after = {queue.name: queue for queue in queues.selected}
+    for name in before - after.keys():
+        consumer.queues.pop(name, None)
+    consumer.queues.update((name, after[name]) for name in after.keys() - before)
+    worker.options.queues[:] = consumer.queues.values()

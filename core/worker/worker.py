@@ -28,7 +28,6 @@ from ..messaging.private_queues import control_queue
 from ..pool import make_pool
 from ..pool.base import Started
 from ..signals import (
-    celeryd_after_setup,
     worker_init,
     worker_ready,
     worker_shutdown,
@@ -39,7 +38,7 @@ from .admission import Admission, Policy
 from .aside import Aside
 from .attendants import Attendants
 from .autoscaler import Autoscaler
-from .beginning import begin
+from .beginning import begin, set_up
 from .childhood import Childhood
 from .commands import Commands
 from .gates import make_gates
@@ -243,7 +242,7 @@ class Worker:
             undo.callback(lambda: self.pool.close(time.monotonic() + COLD_GRACE))
             undo.callback(self.consumer.close)
             self.consumer.connection.open()
-            celeryd_after_setup.send(sender=self.hostname, instance=self, conf=self.app.conf)
+            set_up(self)
             self.purge()
             self._connect()
             self.line.opened(time.monotonic())

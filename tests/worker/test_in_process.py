@@ -154,6 +154,46 @@ def test_settings_may_be_changed_when_a_worker_is_made(app: App) -> None:
     worker.rest.close()
 
 
+def test_what_listeners_of_celeryd_init_change_holds_for_the_nodes_options(app: App) -> None:
+    def configure(conf: Any, options: dict[str, Any], **_: Any) -> None:
+        conf.worker_concurrency = options.get("concurrency") or 5
+
+    signals.celeryd_init.connect(configure, sender="in@test", weak=False)
+    try:
+        changed = Worker(app, resolve(app, pool="threads", hostname="in@test"))
+        typed = Worker(app, resolve(app, pool="threads", hostname="in@test", concurrency=2))
+    finally:
+        signals.celeryd_init.disconnect(configure, sender="in@test")
+
+    assert (changed.options.concurrency, typed.options.concurrency) == (5, 2)
+    changed.rest.close()
+    typed.rest.close()
+
+
+def test_a_listener_of_celeryd_after_setup_gives_its_node_a_queue(app: App) -> None:
+    taken: list[list[str]] = []
+
+    def select(sender: str, instance: Any, **_: Any) -> None:
+        instance.app.amqp.queues.select_add(f"{sender}.dq")
+        instance.app.amqp.queues.deselect("celery")
+
+    signals.celeryd_after_setup.connect(select, weak=False)
+    try:
+        worker = Worker(app, resolve(app, pool="solo", hostname="in@test"))
+
+        def end() -> None:
+            taken.append(list(worker.consumer.queues))
+            worker.stop_warmly()
+
+        worker.on_ready = end  # type: ignore[method-assign]
+        assert worker.run() == 0
+    finally:
+        signals.celeryd_after_setup.disconnect(select)
+
+    assert taken == [["in@test.dq"]]
+    assert [queue.name for queue in worker.options.queues] == ["in@test.dq"]
+
+
 def test_a_pool_that_cannot_start_leaves_nothing_open(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
