@@ -27,6 +27,7 @@ _MIGRATIONS = (
         "CREATE INDEX saved_groups_by_expiry ON saved_groups (expires) WHERE expires IS NOT NULL",
     ),
     CHORD_TABLES,
+    STEP_TABLES,
 )
 
 #: ?1 task id, ?2 state, ?3 meta, ?4 unix time it expires or NULL, ?5 now.
@@ -88,8 +89,8 @@ class SqliteBackend(SqliteChords, SqliteSteps):
             if time.monotonic() >= self._next_sweep:
                 self._next_sweep = time.monotonic() + _SWEEP_EVERY
                 _sweep(db, "results", now)
-                self._sweep_chords(db, now, _SWEEP_ROWS)
                 _sweep(db, "steps", now)
+                self._sweep_chords(db, now, _SWEEP_ROWS)
             self._own_writes += 1
 
     def load(self, task_ids: Sequence[str]) -> dict[str, bytes]:
@@ -125,6 +126,9 @@ class SqliteBackend(SqliteChords, SqliteSteps):
                 if remaining <= 0:
                     return metas
                 time.sleep(min(max((now - began) * _NAP_PART, shortest), longest, remaining))
+
+    def watch(self) -> Watch:
+        return Watch(self.load, _NAPS, self._change_mark)
 
     def _change_mark(self) -> tuple[Any, ...]:
         """Return what differs after any commit: SQLite's counter of others' on this connection,
