@@ -76,6 +76,7 @@ def test_what_was_revoked_with_no_worker_up_never_runs(empty: Farm) -> None:
     assert empty.size() == 0
 
 
+@pytest.mark.parametrize("empty", ["sqlite"], indirect=True)
 def test_a_worker_that_was_away_obeys_what_was_revoked_meanwhile(empty: Farm) -> None:
     first = empty.start().ready()
     first.tell(9)

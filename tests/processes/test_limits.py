@@ -22,6 +22,8 @@ _MORE = {"TRIAL_MORE": "tests.support.trial_limits"}
 #: Slots and locks of the dead end soon.
 _SETTINGS = {"worker_lease": 1.5, "worker_lease_interval": 0.5}
 _keys = itertools.count()
+#: What does not differ from one broker to the other.
+ON_SQLITE = pytest.mark.parametrize("fleet", ["sqlite"], indirect=True, scope="module")
 
 
 class Fleet:
@@ -160,6 +162,7 @@ def test_what_waits_for_long_waits_in_the_broker(fleet: Fleet) -> None:
     assert fleet.runs("seldom") == 1
 
 
+@ON_SQLITE
 def test_a_rate_of_one_worker_and_key_is_its_own(fleet: Fleet, key: str) -> None:
     fleet.farm.forget()
     for result in [fleet.here.delay(key) for _ in range(10)]:
@@ -170,6 +173,7 @@ def test_a_rate_of_one_worker_and_key_is_its_own(fleet: Fleet, key: str) -> None
     assert fleet.runs(f"here-{key}") == 10
 
 
+@ON_SQLITE
 def test_the_rate_of_a_limit_is_changed_by_remote_control(fleet: Fleet) -> None:
     fleet.farm.forget()
     replies = fleet.farm.app.control.rate_limit("trial.slow", "50/s", reply=True, timeout=5)
@@ -191,6 +195,7 @@ def test_of_many_calls_of_a_unique_task_one_runs(fleet: Fleet, key: str) -> None
     eventually(lambda: not fleet.once.delay(key).duplicate)
 
 
+@ON_SQLITE
 def test_a_lock_until_the_start_lets_one_more_wait(fleet: Fleet, key: str) -> None:
     first = fleet.once_queued.delay(key, 1.0)
     eventually(lambda: fleet.runs(f"queued-{key}") == 1)
@@ -206,6 +211,7 @@ def _accepted(result: Any) -> Any:
     return None if result.duplicate else result
 
 
+@ON_SQLITE
 def test_a_lock_for_seconds_outlasts_the_run(fleet: Fleet, key: str) -> None:
     began = time.monotonic()
     first = fleet.once_a_while.delay(key)
@@ -217,6 +223,7 @@ def test_a_lock_for_seconds_outlasts_the_run(fleet: Fleet, key: str) -> None:
     eventually(lambda: _accepted(fleet.once_a_while.delay(key))).get(timeout=20)
 
 
+@ON_SQLITE
 def test_a_retry_keeps_the_lock(fleet: Fleet, key: str) -> None:
     first = fleet.once_again.delay(key)
     eventually(lambda: first.state == "RETRY" or first.ready())
@@ -237,6 +244,7 @@ def test_a_revoke_frees_the_lock(fleet: Fleet, key: str) -> None:
     assert second.get(timeout=20) == key
 
 
+@ON_SQLITE
 def test_a_workflow_with_a_duplicate_in_it_ends(fleet: Fleet, key: str) -> None:
     holder = fleet.once.delay(key, 2.0)
     eventually(lambda: fleet.runs(f"once-{key}") == 1)
@@ -253,6 +261,7 @@ def test_a_workflow_with_a_duplicate_in_it_ends(fleet: Fleet, key: str) -> None:
     assert fleet.runs(f"once-{key}") == 1
 
 
+@ON_SQLITE
 def test_calls_of_programs_that_do_not_know_the_task_are_told_apart_by_the_worker(
     fleet: Fleet, key: str
 ) -> None:
