@@ -10,6 +10,7 @@ from typing import Any, Generic, overload
 
 from .chord import as_list, assert_joinable, chord, first_of
 from .compound import Compound, members_of, without_repeated_module
+from .cycles import named_cycle
 from .group import group
 from .references import shortened
 from .signature import Signature, maybe_signature
@@ -54,6 +55,7 @@ class chain(Compound[R_co], Generic[R_co]):
         """Send the chain; an empty one does nothing and returns None."""
         return self.apply_async(args, kwargs) if self.tasks else None
 
+    @named_cycle
     def apply_async(
         self,
         args: Any = None,
@@ -126,6 +128,7 @@ class chain(Compound[R_co], Generic[R_co]):
             results.append(result)
         return steps, results
 
+    @named_cycle
     def freeze(
         self,
         _id: str | None = None,
@@ -150,6 +153,7 @@ class chain(Compound[R_co], Generic[R_co]):
         self.options["task_id"] = results[0].id
         return results[0]
 
+    @named_cycle
     def apply(
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:

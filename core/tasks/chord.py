@@ -15,6 +15,7 @@ from .. import current
 from ..errors import ImproperlyConfigured
 from .asyncresult import AsyncResult
 from .compound import without_repeated_module
+from .cycles import named_cycle
 from .group import group
 from .references import body_for_messages
 from .signature import Signature, maybe_signature
@@ -119,6 +120,7 @@ class chord(Signature[R_co], Generic[R_co]):
         """Send the chord, with this body if it is given; return the body's result."""
         return self.apply_async((), {"body": body} if body else {}, **options)
 
+    @named_cycle
     def apply_async(
         self,
         args: Any = None,
@@ -222,6 +224,7 @@ class chord(Signature[R_co], Generic[R_co]):
             **options,
         )
 
+    @named_cycle
     def apply(
         self,
         args: Any = None,
@@ -243,6 +246,7 @@ class chord(Signature[R_co], Generic[R_co]):
         first_of(result).parent = awaited
         return result
 
+    @named_cycle
     def freeze(
         self,
         _id: str | None = None,

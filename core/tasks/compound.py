@@ -15,7 +15,8 @@ class Compound(Signature[R_co], Generic[R_co]):
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], app: Any = None) -> Signature:
-        tasks = [maybe_signature(task, app=app) for task in fields["kwargs"]["tasks"]]
+        (given,) = needed(fields, "tasks")
+        tasks = [maybe_signature(task, app=app) for task in given]
         made = cls(tasks, app=app, **fields.get("options") or {})
         made.args = tuple(fields.get("args") or ())
         made.immutable = bool(fields.get("immutable"))
@@ -49,6 +50,24 @@ class Compound(Signature[R_co], Generic[R_co]):
 
     def __bool__(self) -> bool:
         return True
+
+
+def needed(fields: Mapping[str, Any], *names: str) -> list[Any]:
+    """Return what the `kwargs` of a compound signature hold under these names.
+
+    Raises ValueError for fields that are no such signature.
+    """
+    kwargs = fields.get("kwargs")
+    kwargs = kwargs if isinstance(kwargs, Mapping) else {}
+    for name in names:
+        listed = name in ("tasks", "it")
+        if name not in kwargs or (listed and not isinstance(kwargs[name], list | tuple)):
+            kind, a = fields.get("subtask_type"), " a list" if listed else ""
+            raise ValueError(
+                f"a signature of kind {kind!r} has{a} in kwargs[{name!r}], this one has"
+                f" {kwargs.get(name)!r:.100}"
+            )
+    return [kwargs[name] for name in names]
 
 
 def members_of(tasks: tuple[Any, ...]) -> list[Any]:

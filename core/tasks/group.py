@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from .. import current
 from .compound import Compound, members_of, without_repeated_module
+from .cycles import named_cycle
 from .result import GroupResult
 from .signature import Signature, maybe_signature
 from .sources import FromSource, checked, told_last
@@ -57,6 +58,7 @@ class group(FromSource, Compound[list[R_co]], Generic[R_co]):
         """Send all tasks, each with these arguments first."""
         return self.apply_async(args, **options)
 
+    @named_cycle
     def apply_async(  # type: ignore[override]
         self,
         args: Any = None,
@@ -108,6 +110,7 @@ class group(FromSource, Compound[list[R_co]], Generic[R_co]):
                     before_last()
                 task.apply_async(args, kwargs, add_to_parent=False, **options)
 
+    @named_cycle
     def apply(
         self, args: Any = None, kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> Any:
@@ -152,6 +155,7 @@ class group(FromSource, Compound[list[R_co]], Generic[R_co]):
             results.append(task.freeze(group_id=group_id, root_id=root_id, group_index=index))
             yield task
 
+    @named_cycle
     def freeze(
         self,
         _id: str | None = None,

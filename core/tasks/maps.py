@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Generic
 
 from .canvas import group
+from .compound import needed
 from .signature import Signature, maybe_signature
 from .typevars import R_co
 
@@ -27,8 +28,8 @@ class _Mapped(Signature[list[R_co]], Generic[R_co]):
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], app: Any = None) -> Signature:
-        kwargs = fields["kwargs"]
-        return cls(kwargs["task"], kwargs["it"], app=app, **fields.get("options") or {})
+        task, it = needed(fields, "task", "it")
+        return cls(task, it, app=app, **fields.get("options") or {})
 
     def apply_async(
         self,
@@ -70,6 +71,8 @@ class chunks(Signature[list[R_co]], Generic[R_co]):
 
     def __init__(self, task: Any, it: Iterable[Any], n: int, **options: Any) -> None:
         app = options.pop("app", None)
+        if n < 1:
+            raise ValueError(f"chunks of {n} items: n must be 1 or more")
         member = maybe_signature(task, app=app)
         kwargs = {"task": member, "it": list(it), "n": n}
         super().__init__("celery.chunks", (), kwargs, options, app=app, immutable=True)
@@ -77,10 +80,8 @@ class chunks(Signature[list[R_co]], Generic[R_co]):
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], app: Any = None) -> Signature:
-        kwargs = fields["kwargs"]
-        return cls(
-            kwargs["task"], kwargs["it"], kwargs["n"], app=app, **fields.get("options") or {}
-        )
+        task, it, n = needed(fields, "task", "it", "n")
+        return cls(task, it, n, app=app, **fields.get("options") or {})
 
     def __call__(self, **options: Any) -> Any:
         return self.apply_async(**options)
