@@ -66,6 +66,7 @@ def test_the_defaults_that_differ_from_celery_are_these() -> None:
 
     assert differ == {
         "redis_socket_timeout",
+        "task_priority_order",
         "task_acks_late",
         "task_reject_on_worker_lost",
         "worker_prefetch_multiplier",
