@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -292,27 +292,43 @@ DIFFERENT_PROPAGATED: dict[str, Any] = {
 }
 
 
-def both(name: str, **settings: Any) -> tuple[Any, Any]:
-    found = []
-    before = current.get_app(make=False)
-    for make in (_celerys, _ours):
-        lib = make(**settings)
-        try:
-            tasks = Tasks(lib)
-            lib.app.finalize()
+Both = Callable[..., tuple[Any, Any]]
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Both]:
+    """What a case comes to in Celery and in ours, by its name; apps are made once."""
+    made: dict[Any, Tasks] = {}
+
+    def tasks(make: Any, settings: dict[str, Any]) -> Tasks:
+        key = (make, *settings.items())
+        if key not in made:
+            made[key] = Tasks(make(**settings))
+            made[key].app.finalize()
+        return made[key]
+
+    def ends(name: str, **settings: Any) -> tuple[Any, Any]:
+        found = []
+        for make in (_celerys, _ours):
+            one = tasks(make, settings)
+            one.log.clear()
+            one.app.set_current()
             try:
-                found.append(CASES[name](tasks))
+                found.append(CASES[name](one))
             except Exception as exc:
                 found.append(["broke", type(exc).__name__, str(exc)])
-        finally:
-            lib.app.close()
-            current.set_app(before)
-    return found[0], found[1]
+        return found[0], found[1]
+
+    before = current.get_app(make=False)
+    yield ends
+    for one in made.values():
+        one.app.close()
+    current.set_app(before)
 
 
 @pytest.mark.filterwarnings("ignore:Results are not stored:RuntimeWarning")
 @pytest.mark.parametrize("name", CASES)
-def test_an_eager_call_comes_to_the_same(name: str) -> None:
+def test_an_eager_call_comes_to_the_same(both: Both, name: str) -> None:
     theirs, ours = both(name)
 
     assert ours == DIFFERENT.get(name, theirs)
@@ -320,18 +336,18 @@ def test_an_eager_call_comes_to_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROPAGATED)
-def test_it_does_so_with_task_eager_propagates(name: str) -> None:
+def test_it_does_so_with_task_eager_propagates(both: Both, name: str) -> None:
     theirs, ours = both(name, task_eager_propagates=True)
 
     assert ours == DIFFERENT_PROPAGATED.get(name, theirs)
     assert (ours != theirs) == (name in DIFFERENT_PROPAGATED)
 
 
-def test_eager_results_are_stored_where_that_is_asked_for() -> None:
-    CASES["stored"] = _stored
-    try:
-        theirs, ours = both("stored", task_store_eager_result=True)
-    finally:
-        del CASES["stored"]
+def test_eager_results_are_stored_where_that_is_asked_for(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CASES, "stored", _stored)
+
+    theirs, ours = both("stored", task_store_eager_result=True)
 
     assert ours == theirs
