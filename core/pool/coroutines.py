@@ -32,7 +32,7 @@ from .loop_child import LoopChild
 from .scoreboard import MAX_CHILDREN, SERVING, Slot
 
 #: Lost deliveries after which a request runs in a child of its own, and how many do at once.
-APART_AFTER, MOST_APART = 2, 4
+APART_AFTER, MOST_APART = 2, 16
 #: Seconds that coroutines get for their last words when a pool closes on them.
 LAST_WORDS = 0.1
 

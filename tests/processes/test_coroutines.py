@@ -199,3 +199,21 @@ def test_coroutines_run_in_every_other_pool_on_a_loop_that_stays(
     assert call("same_loop") == [pid, True]
     runs = farm.runs()
     assert (runs["t-before"], runs["t-success"], runs["another-loop"]) == (1, 1, 0)
+
+
+@pytest.mark.soak
+def test_nothing_is_lost_while_children_of_many_are_killed_again_and_again(
+    make_farm: MakeFarm, broker_url: str, tmp_path: Path
+) -> None:
+    farm = make_farm(tmp_path, broker_url, task_max_deliveries=1000)
+    node = farm.start(pool="asyncio", concurrency=100, children=2).ready()
+    sent = [farm.send("anap", f"k{i}", 0.02) for i in range(4_000)]
+    for _ in range(3):
+        time.sleep(0.4)
+        os.kill(node.children()[0], signal.SIGKILL)
+
+    assert len(ResultSet(sent, app=farm.app).get(timeout=90)) == 4_000
+    runs = farm.runs()
+    assert len(runs) == 4_000
+    # What ran twice was under way in a child that was killed.
+    assert 0 < sum(runs.values()) - 4_000 <= 3 * 100
