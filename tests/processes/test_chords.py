@@ -42,17 +42,22 @@ class Stage:
         return self.farm.runs()[key]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "redis"])
+@pytest.fixture(
+    scope="module", params=["sqlite", "redis", pytest.param("rabbitmq", marks=pytest.mark.soak)]
+)
 def stage(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     redis_server: RedisServer,
 ) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("chords")
-    url = f"redis://127.0.0.1:{redis_server.port}/62"
-    farm = Farm(
-        folder, f"sqlite:///{folder}/q.db" if request.param == "sqlite" else url, **_SETTINGS
-    )
+    url = f"sqlite:///{folder}/q.db"
+    if request.param == "redis":
+        url = f"redis://127.0.0.1:{redis_server.port}/62"
+    elif request.param == "rabbitmq":
+        url = request.getfixturevalue("rabbitmq_control").new_vhost()
+    settings = {k: v for k, v in _SETTINGS.items() if request.param != "rabbitmq" or "task" in k}
+    farm = Farm(folder, url, **settings)
     try:
         farm.start("one")
         farm.start("two", concurrency=2)
@@ -184,7 +189,7 @@ class Mix:
     """Chords whose parts fail, are too late, are revoked, lose their child, or come twice."""
 
     #: What a bad part runs; what is not named here is a task of that name.
-    KINDS = "fail die leave early ignore reject unserialisable expires revoked slow".split()
+    KINDS = "fail die leave early ignore refuse unserialisable expires revoked slow".split()
 
     def __init__(self, stage: Stage, count: int, seed: int) -> None:
         self.stage = stage

@@ -201,3 +201,67 @@ def test_a_chord_with_an_empty_chain_as_its_body_is_refused(ours: Side, call: st
 
     with pytest.raises(ImproperlyConfigured, match="a chord needs a body, not an empty chain"):
         getattr(made, call)()
+
+
+def _in_its_own_chain(add: Any) -> Any:
+    made = taskctl.chain(add.s(1), add.s(2))
+    made.tasks.append(made)
+    return made
+
+
+def _in_its_own_group(add: Any) -> Any:
+    made = taskctl.group(add.s(1), add.s(2))
+    made.tasks.append(taskctl.chain(add.s(3), made))
+    return made
+
+
+def _its_own_body(add: Any) -> Any:
+    made = taskctl.chord([add.s(1)], add.s(2))
+    made.body = taskctl.chain(add.s(3), made)
+    return made
+
+
+@pytest.mark.parametrize("make", [_in_its_own_chain, _in_its_own_group, _its_own_body])
+@pytest.mark.parametrize("call", ["apply_async", "apply", "freeze"])
+def test_a_signature_that_holds_itself_is_refused_and_named(
+    ours: Side, make: Any, call: str
+) -> None:
+    with pytest.raises(ValueError, match=r"cyclic signature: celery\.\w+ -> .*put a copy"):
+        getattr(make(ours.told), call)()
+
+
+@pytest.mark.parametrize("hold", ["chain", "group", "chord"])
+def test_a_signature_is_not_linked_to_what_holds_it(ours: Side, hold: str) -> None:
+    task, other = ours.told.s(1), ours.told.s(2)
+    holder = {
+        "chain": lambda: taskctl.chain(other, task),
+        "group": lambda: taskctl.group(task, other),
+        "chord": lambda: taskctl.chord([other], task),
+    }[hold]()
+
+    with pytest.raises(ValueError, match=r"cyclic link: forms\.told -> celery\.\w+ -> forms"):
+        task.link(holder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "kwargs", "lacks"),
+    [
+        ("chain", {}, "tasks"),
+        ("group", {"tasks": 5}, "tasks"),
+        ("xmap", {"it": []}, "task"),
+        ("xstarmap", {"task": {}}, "it"),
+        ("chunks", {"task": {}, "it": []}, "n"),
+    ],
+)
+def test_a_dict_that_is_no_whole_signature_says_what_it_lacks(
+    ours: Side, kind: str, kwargs: dict[str, Any], lacks: str
+) -> None:
+    fields = {"task": f"celery.{kind}", "subtask_type": kind, "kwargs": kwargs}
+
+    with pytest.raises(ValueError, match=rf"of kind '{kind}' has .*kwargs\['{lacks}'\]"):
+        ours.app.signature(fields)
+
+
+def test_chunks_of_nothing_are_refused(ours: Side) -> None:
+    with pytest.raises(ValueError, match="n must be 1 or more"):
+        ours.told.chunks([(1,), (2,)], 0)
