@@ -52,6 +52,8 @@ class Queue(metaclass=_Maker):
         if isinstance(exchange, list | tuple | set):
             bindings, exchange = [*(bindings or ()), *exchange], None
         options["bindings"] = tuple(bindings or ())
+        if bindings:
+            exchange = None  # as kombu does
         if isinstance(exchange, str):
             exchange = Exchange(exchange)
         return queues.Queue(

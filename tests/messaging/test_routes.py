@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import kombu
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kombu import Exchange as KombuExchange
 from kombu import Queue as KombuQueue
 
 from taskctl.core.errors import ImproperlyConfigured, QueueNotFound
+from taskctl.core.messaging.priorities import ranking_of
 from taskctl.core.messaging.routes import Queues, Router, as_queue
-from taskctl.core.wire.queues import Exchange, Queue
+from taskctl.core.wire.queues import Binding, Exchange, Queue
 
 
 def route_by_size(
@@ -230,3 +234,68 @@ def test_a_worker_may_take_more_and_fewer_queues_later() -> None:
 def test_a_declaration_that_makes_no_sense_is_refused(declared: Any, says: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=re.escape(says)):
         Queues(declared)
+
+
+# --- priorities -----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 12), min_size=2), st.integers(1, 10))
+def test_on_redis_numbers_travel_so_that_the_highest_is_served_first(
+    numbers: list[int], top: int
+) -> None:
+    ranking = ranking_of(["rediss://h", "sentinel://h"], "highest")
+    queue = Queue("q", max_priority=top)
+
+    sent = [ranking.wire(number, queue) for number in numbers]
+
+    assert all(0 <= number <= 9 for number in sent)
+    back = [ranking.own(number, queue) for number in sent]
+    assert back == [min(number, top, 9) for number in numbers]
+    assert sorted(back, reverse=True) == [ranking.own(number, queue) for number in sorted(sent)]
+
+
+def test_a_queue_without_priorities_ranks_all_alike_on_redis_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ranking, queue = ranking_of(["redis://h"], "highest"), Queue("q")
+
+    for number in (9, 3, 0):
+        assert ranking.place(ranking.wire(number, queue), queue) == 0
+        assert ranking.own(ranking.wire(number, queue), queue) == number
+
+    (line,) = caplog.messages
+    assert line.startswith("priority 9 has no effect: queue 'q' was declared without priorities")
+
+
+@pytest.mark.parametrize(
+    ("url", "order"), [("redis://h", "celery"), ("sqlite://", "highest"), ("amqp://", "highest")]
+)
+def test_elsewhere_and_on_request_numbers_travel_as_they_are(url: str, order: str) -> None:
+    ranking = ranking_of([url], order)
+
+    for queue in (Queue("q"), Queue("q", queue_arguments={"x-max-priority": 5})):
+        assert [ranking.wire(number, queue) for number in (0, 3, 9)] == [0, 3, 9]
+        assert [ranking.own(number, queue) for number in (0, 3, 9)] == [0, 3, 9]
+        assert ranking.place(9, queue) == 9
+
+
+def test_kombus_forms_of_queues_and_bindings_are_taken() -> None:
+    theirs = KombuQueue(
+        "q",
+        KombuExchange("x", "topic"),
+        "k.#",
+        bindings=[kombu.binding(KombuExchange("y"), "z", {"a": 1})],
+    )
+
+    # kombu drops the exchange of a queue that is given bindings.
+    assert as_queue(theirs).ways_in() == [Binding(Exchange("y"), "z", {"a": 1})]
+    several = Queue("q", [Binding("x", "one"), Binding("x", "two")])  # type: ignore[arg-type]
+    assert [(one.exchange.name, one.routing_key) for one in several.ways_in()] == [
+        ("x", "one"),
+        ("x", "two"),
+    ]
+    for wrong in (lambda: Queue("q", 5), lambda: Queue(None), lambda: Binding(5)):  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"expected, got 5|has a name, got None"):
+            wrong()
+    with pytest.raises(ValueError, match="unknown delivery_mode 'often': choose transient"):
+        Exchange("x", delivery_mode="often")  # type: ignore[arg-type]
