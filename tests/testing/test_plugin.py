@@ -187,7 +187,7 @@ def test_an_app_that_nobody_named_is_asked_for(project: Path) -> None:
     assert "set taskctl_app = module:attribute" in run(project)
 
 
-def test_an_own_fixture_hides_the_short_name(project: Path) -> None:
+def test_own_fixtures_hide_short_names_and_the_clock_is_real_after_each_test(project: Path) -> None:
     (project / "test_own.py").write_text(
         "import pytest\nfrom shop import add\n"
         "@pytest.fixture\ndef worker():\n    return 'Jane'\n"
@@ -197,10 +197,6 @@ def test_an_own_fixture_hides_the_short_name(project: Path) -> None:
         "    assert published[0].queue == 'mine'\n"
     )
 
-    assert "1 passed" in run(project)
-
-
-def test_the_clock_is_real_again_after_each_test(project: Path) -> None:
     began = time.time()
     (project / "test_time.py").write_text(
         "from shop import app\n"
@@ -208,4 +204,4 @@ def test_the_clock_is_real_again_after_each_test(project: Path) -> None:
         f"def test_near():\n    assert app.now().timestamp() - {began} < 600\n"
     )
 
-    assert "2 passed" in run(project)
+    assert "3 passed" in run(project)
