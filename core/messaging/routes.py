@@ -225,4 +225,4 @@ def _destination(
         return "", queue.name
     if exchange is None:
         return queue.exchange.name, routing_key or queue.routing_key
-    return exchange, routing_key or ""
+    return exchange, routing_key or ("" if exchange else queue.name)
