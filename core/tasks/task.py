@@ -174,7 +174,9 @@ class Task(InRun, AsyncTaskCalls[P, R_co], Generic[P, R_co]):
         promised = is_promised(options)
         departure = depart(calling, options)
         call = (self.name, args, kwargs)
-        task_id = send_limited(self.app, self.shared_limits, departure.producer, call, options, promised)
+        task_id = send_limited(
+            self.app, self.shared_limits, departure.producer, call, options, promised
+        )
         result = self.AsyncResult(task_id)
         result.duplicate = task_id != departure.task_id
         return departed(departure, result)

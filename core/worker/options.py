@@ -14,7 +14,6 @@ from ..wire.queues import Exchange, Queue
 from .autoscaler import parse_autoscale
 from .listener import Address
 
-
 #: Coroutines in each child of the asyncio pool, if nobody says how many.  They wait most of the
 #: time, so that processors are no measure.
 COROUTINES = 100

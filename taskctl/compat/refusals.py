@@ -8,7 +8,10 @@ from __future__ import annotations
 _INSIDE = "it is a part of Celery's inside"
 _BLUEPRINT = "a worker is one loop, and has no such part"
 _STEPS = "add a step to app.steps['worker'], see taskctl.bootsteps"
-_POOLS = "a pool is a part of the worker that cannot be replaced | use -P prefork, asyncio, threads or solo"
+_POOLS = (
+    "a pool is a part of the worker that cannot be replaced | "
+    "use -P prefork, asyncio, threads or solo"
+)
 _BACKEND = "there is no result backend of this kind | see docs/celery-parity.md for those there are"
 _CONSTANT = "it is a constant of Celery's inside"
 

@@ -545,5 +545,3 @@ def test_a_task_sends_events_of_its_own(app: App) -> None:
 def test_a_backend_of_its_own_wins(app: App, add: Any) -> None:
     add.backend = app.backend
     assert add.AsyncResult("x").backend is app.backend
-
-
