@@ -143,8 +143,8 @@ TASK = (
     _("task_dead_letter_queue", "str", "celery.dead",
       "Queue that takes messages which were delivered too often.", own=True),
     _("task_limits_url", "str", None,
-      "Where limits that all workers share are counted: redis:// or sqlite://; unset, at the broker,"
-      " or at the result backend.", own=True),
+      "Where limits that all workers share are counted: redis:// or sqlite://; unset, at the broker"
+      ", or at the result backend.", own=True),
     _("task_revoke_expires", "seconds", 604800.0,
       "Seconds for which the broker remembers that a task was revoked.", minimum=1, own=True),
     _("task_inherit_parent_priority", "bool", False,
