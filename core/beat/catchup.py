@@ -15,9 +15,10 @@ _STEP = timedelta(minutes=1)
 
 
 class Missed(NamedTuple):
-    """Runs that are due, oldest first; `cut` if there were more than are here."""
+    """The first and last of the runs that may be sent; `cut` if there were more than that."""
 
-    runs: list[datetime]
+    oldest: datetime
+    newest: datetime
     cut: bool = False
 
 
@@ -41,18 +42,19 @@ def plan(entry: Any, *, policy: str, limit: int, grace: float) -> Plan:
     """
     now = entry.default_now().astimezone(UTC)
     missed = runs_due(entry.schedule, entry.last_run_at, now, limit if policy == "all" else 1)
-    if missed is None or not missed.runs:
+    if missed is None:
         return Plan()
-    oldest, newest = missed.runs[0], missed.runs[-1]
+    oldest, newest, cut = missed
     if policy == "all":
-        return Plan(oldest, oldest, cut=missed.cut)
+        return Plan(oldest, oldest, cut=cut)
     if policy == "none" and (now - newest).total_seconds() > grace:
         return Plan(newest, newest, send=False)
     return Plan(newest)
 
 
 def runs_due(when: Any, last: datetime, now: datetime, limit: int) -> Missed | None:
-    """Return the newest `limit` runs after `last` up to `now`; None if `when` cannot tell them."""
+    """Return the newest `limit` runs after `last` up to `now`; None if there is none, or if `when`
+    cannot tell."""
     after = getattr(when, "due_after", None)
     if after is None:
         return None
@@ -75,27 +77,28 @@ def _earliest(when: crontab, now: datetime) -> datetime:
     return now - timedelta(seconds=seconds(deadline) or 0.0, microseconds=1)
 
 
-def _of_interval(last: datetime, now: datetime, every: timedelta, limit: int) -> Missed:
+def _of_interval(last: datetime, now: datetime, every: timedelta, limit: int) -> Missed | None:
     count = max(0, (now - last) // every)
-    first = max(1, count - limit + 1)
-    runs = [last + number * every for number in range(first, count + 1)]
-    return Missed(runs, cut=count > limit)
+    if not count:
+        return None
+    return Missed(last + max(1, count - limit + 1) * every, last + count * every, count > limit)
 
 
 def _walk(
     after: Callable[[datetime], datetime | None], last: datetime, now: datetime, limit: int
-) -> Missed:
+) -> Missed | None:
     found = _runs(after, last, now, limit + 1)
     if len(found) <= limit:
-        return Missed(list(found))
+        return Missed(found[0], found[-1]) if found else None
     # There are many: look at ever longer spans before now, not at all that has been missed.
     span = limit * _STEP
     while now - span > last:
         tail = deque(_runs(after, now - span, now), maxlen=limit)
         if len(tail) == limit:
-            return Missed(list(tail), cut=True)
+            return Missed(tail[0], tail[-1], cut=True)
         span *= 2
-    return Missed(list(deque(_runs(after, last, now), maxlen=limit)), cut=True)
+    tail = deque(_runs(after, last, now), maxlen=limit)
+    return Missed(tail[0], tail[-1], cut=True)
 
 
 def _runs(

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import defaultdict
@@ -16,6 +17,7 @@ from typing import Any
 from taskctl import App
 from taskctl.core.beat.election import candidacy_of, group_of
 from taskctl.core.brokers import open_broker
+from taskctl.core.sqlitefile import path_of_url
 from taskctl.core.wire.message import decode_envelope
 from taskctl.core.wire.queues import direct_queue
 
@@ -105,8 +107,28 @@ class Beats:
         self.looker.drop()
         self.app.close()
 
-    def signal(self, pid: int, number: int) -> None:
-        os.kill(pid, number)
+    def halt(self, pid: int) -> None:
+        """Stop a beat, but not while it holds the lock of a SQLite file: all would wait for it."""
+        os.kill(pid, signal.SIGSTOP)
+        while not self._is_free():
+            os.kill(pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGSTOP)
+
+    def _is_free(self) -> bool:
+        if not self.url.startswith("sqlite:"):
+            return True
+        db = sqlite3.connect(path_of_url(self.url), timeout=0.5, isolation_level=None)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            db.close()
+        return True
+
+    def wake(self, pid: int) -> None:
+        os.kill(pid, signal.SIGCONT)
 
     def sent(self) -> dict[str, list[dict[str, Any]]]:
         """Take what waits in the queue: headers of the messages of each entry, in their order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,10 +64,10 @@ def test_a_leader_that_was_stopped_and_wakes_sends_nothing_twice(
     beats.start()
     beats.wait_for_runs(2)
 
-    beats.signal(first, signal.SIGSTOP)
+    beats.halt(first)
     second = beats.leader(but=first)
     beats.wait_for_runs(2)
-    beats.signal(first, signal.SIGCONT)
+    beats.wake(first)
     eventually(lambda: "standing by" in (beats.folder / "beat1.log").read_text(), within=20)
     beats.wait_for_runs(2)
 
@@ -85,5 +84,27 @@ def test_a_hundred_killed_leaders_lose_no_run_and_double_none(
     beats = make_beats(url, entries={"a": 0.005, "b": 0.01, "c": 0.02, "d": 0.1})
 
     kill_leaders(beats, 100)
+
+    beats.check()
+
+
+@pytest.mark.soak
+def test_leaders_stopped_and_woken_thirty_times_double_none(
+    url: str, make_beats: MakeBeats
+) -> None:
+    """Each wakes up, in the middle of a send as often as not, when another leads already."""
+    beats = make_beats(url, entries={"a": 0.03, "b": 0.05, "c": 0.2}, lease=1.0)
+    beats.start()
+    beats.start()
+    leader = beats.leader()
+    for _ in range(30):
+        beats.wait_for_runs(3)
+        beats.halt(leader)
+        following = beats.leader(but=leader)
+        beats.wait_for_runs(3)
+        beats.wake(leader)
+        leader = following
+    beats.wait_for_runs(3)
+    beats.stop()
 
     beats.check()
