@@ -210,9 +210,10 @@ class Mix:
             with gather() as publications:
                 self.sent[key] = self._chord(key, bad).apply_async(link_error=self._s("heard"))
             twice = [one for one in publications if self.chance.random() < 0.3]
-            with self.stage.app.connection() as connection:
-                connection.broker.publish([*publications, *twice])
-        self.stage.app.control.revoke(self.revoked)
+            if self.revoked:  # before they are sent: who is slow must not find them done
+                self.stage.app.control.revoke(self.revoked)
+                self.revoked = []
+            self.stage.app.shared_connection().publish([*publications, *twice])
 
     def _s(self, name: str, *args: Any) -> Any:
         return self.stage.s(name, *args)
@@ -237,7 +238,7 @@ class Mix:
         if kind == "expires":
             return self._s("mark", key).set(expires=-1.0)
         if kind == "revoked":
-            part = self._s("mark", key).set(countdown=2 + self.count / 25)
+            part = self._s("mark", key).set(countdown=1)
             self.revoked.append(part.freeze().id)
             return part
         if kind == "slow":
