@@ -17,6 +17,8 @@ from taskctl.schedules import crontab
 from .test_crontab import ZONES
 
 DAY = timedelta(days=1)
+#: CronSim 2.8 never ends where a clock is set back over midnight, as in St. John's until 2011.
+SHARED_ZONES = [zone for zone in ZONES if zone != "America/St_Johns"]
 
 
 def field(low: int, high: int) -> st.SearchStrategy[str]:
@@ -72,7 +74,7 @@ def test_in_utc_every_run_is_the_one_both_libraries_find(line: str, last: dateti
 
 
 @settings(max_examples=150, deadline=None)
-@given(lines(), st.sampled_from(ZONES), moments)
+@given(lines(), st.sampled_from(SHARED_ZONES), moments)
 def test_in_every_zone_runs_are_the_same_where_no_clock_is_set(
     line: str, name: str, last: datetime
 ) -> None:
