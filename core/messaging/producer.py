@@ -187,6 +187,9 @@ class Producer:
             "chain": take("chain", None),
             "chord": take("chord", None),
         }
+        if embed["chain"] or embed["chord"]:
+            # RabbitMQ would drop the message in silence, and a chord would wait for ever.
+            expiration = None
         properties: dict[str, Any] = {
             "correlation_id": headers["id"],
             "reply_to": take("reply_to", None) or reply_queue(self.owner),

@@ -13,7 +13,9 @@ from taskctl import App, chain, chord, group
 from taskctl.core import current
 from taskctl.core.backends.memory import MemoryBackend
 from taskctl.core.errors import ChordError, Ignore, ImproperlyConfigured, Reject
+from taskctl.core.messaging.producer import gather
 from taskctl.core.tasks.result import result_from_tuple
+from taskctl.core.wire.message import decode_envelope
 from tests.support.draining import drain
 
 
@@ -509,3 +511,15 @@ def test_a_task_outside_of_any_chord_cannot_add_to_one(proj: Proj) -> None:
     drain(proj.app)
 
     assert "is not part of a chord" in str(sent.result)
+
+
+def test_a_part_that_expires_is_left_to_workers_which_tell_its_chord(proj: Proj) -> None:
+    """RabbitMQ drops in silence what has an `expiration`."""
+    alone = proj.add.s(1, 1).set(expires=60)
+    with gather() as publications:
+        chord([alone, alone | proj.echo.s()], proj.xsum.s())()
+        alone.delay()
+
+    sent = [decode_envelope(one.envelope) for one in publications][-3:]
+    assert ["expiration" in message.properties for message in sent] == [False, False, True]
+    assert all(message.headers["expires"] for message in sent)
