@@ -97,7 +97,23 @@ class _Help(click.Command):
 
 
 class Command(_Help):
-    """One command."""
+    """One command; it takes the options that the user's app adds to it, too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; what is unknown at first may be known to the app."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption:
+            from . import app_options  # leads to the library, which most commands need later
+
+            added = app_options.looked_up(self, ctx, given)
+            if not added:
+                raise
+        self.params += [option for option in added if option not in self.params]
+        rest = super().parse_args(ctx, given)
+        app_options.tell_preload(app_options.user_app(ctx.obj), ctx)
+        return rest
 
 
 class Group(_Help, click.Group):

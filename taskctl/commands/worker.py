@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from taskctl.command import Command
 from taskctl.context import Context
 
 from .worker_options import WORKER_OPTIONS
 from .worker_start import start
-from .worker_user import WorkerCommand
 from .worker_values import click_option
 
 
@@ -19,7 +19,7 @@ def _worker(context: Context, /, **given: Any) -> int:
     return start(context, given)
 
 
-command = WorkerCommand(
+command = Command(
     "worker",
     callback=_worker,
     params=[

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from taskctl.app_options import tell_preload, values_of
 from taskctl.apps import unreachable, user_app
 from taskctl.context import Context
 from taskctl.core import daemon
@@ -33,7 +34,6 @@ from taskctl.views.banner import banner, log_line
 
 from .worker_facts import facts_of, waiting_in
 from .worker_place import Place
-from .worker_user import user_values
 from .worker_values import apply_overrides
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ class Start:
 
     def _load_app(self) -> App:
         app = user_app(self.context)
+        tell_preload(app)
         apply_overrides(app, self.given["overrides"])
         if self.given["disable_prefetch"]:
             app.conf.override({"worker_disable_prefetch": True})
@@ -199,7 +200,7 @@ class Start:
         options.metrics_listen = self.given["metrics_listen"]
         options.extras["imported"] = True
         options.extras["child_log"] = self._child_log(app)
-        options.extras["user_options"] = user_values(app, self.given)
+        options.extras["user_options"] = values_of(app, "worker", self.given)
         options.extras["beat"] = self._beat(app)
         return options
 

@@ -160,6 +160,27 @@ def test_an_app_may_add_options_whose_values_go_to_its_steps(shell: Shell) -> No
     assert without_app.err.startswith("error: no option --watch in taskctl worker\n")
 
 
+def test_options_of_every_command_are_told_before_it_runs(shell: Shell) -> None:
+    add_to_app(
+        shell,
+        "import click",
+        "from taskctl.signals import user_preload_options",
+        "app.user_options['preload'].add(click.Option(['--theme'], default='dark'))",
+        "@user_preload_options.connect",
+        "def hear(sender, app, options, **_):",
+        f"    print(app.main, options['theme'], file=open('{shell.folder}/theme', 'a'))",
+    )
+
+    shell.node("w1")
+    listed = shell.proj("status", "--theme", "light")
+    unknown = shell.proj("status", "--them", "light")
+
+    assert (shell.folder / "theme").read_text() == "proj dark\nproj light\n"
+    assert listed.code == 0
+    assert unknown.code == 2
+    assert "error: no option --them in taskctl status\n  did you mean: --theme" in unknown.err
+
+
 def test_a_loader_and_skip_checks_reach_the_app(shell: Shell) -> None:
     (shell.folder / "own.py").write_text(
         "from taskctl.core.loaders import BaseLoader\n"
