@@ -105,14 +105,14 @@ class Command(_Help):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption:
-            from . import app_options  # leads to the library, which most commands need later
+            from . import app_options, apps  # lead to the library, which not all commands need
 
             added = app_options.looked_up(self, ctx, given)
             if not added:
                 raise
         self.params += [option for option in added if option not in self.params]
         rest = super().parse_args(ctx, given)
-        app_options.tell_preload(app_options.user_app(ctx.obj), ctx)
+        app_options.tell_preload(apps.user_app(ctx.obj), ctx)
         return rest
 
 
