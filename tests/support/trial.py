@@ -89,6 +89,12 @@ def reject(key: str, requeue: bool = False) -> str:
     return key
 
 
+@app.task(name="trial.refuse")
+def refuse(key: str) -> None:
+    leave_mark(key)
+    raise Reject("never", requeue=False)
+
+
 @app.task(name="trial.unserialisable")
 def unserialisable(key: str) -> object:
     leave_mark(key)
