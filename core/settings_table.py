@@ -216,9 +216,8 @@ TASK = (
     _("task_allow_error_cb_on_chord_header", "bool", False,
       "Call error callbacks of a chord for each failed header task too."),
     _("task_workflow_references", 'bool|"auto"', "auto",
-      "Keep what follows a task of a large workflow in the result backend, and only refer to it in"
-      " messages, which Celery's workers cannot read. auto: with brokers that Celery has not"
-      " (sqlite://, memory://); set it to True on others if all workers are taskctl's.", own=True),
+      "Let messages refer to what follows in a large workflow; auto: where none can be Celery's.",
+      own=True),
 )  # fmt: skip
 
 WORKER = (
@@ -362,8 +361,8 @@ RESULT = (
     _("result_chord_expires", "seconds", None,
       "How long the count of a chord is kept; unset, result_expires.", minimum=0),
     _("result_workflow_expires", "seconds|none", timedelta(days=30),
-      "How long a workflow may take whose steps are kept in the result backend"
-      " (task_workflow_references); 0 or None is forever.", minimum=0, own=True),
+      "How long a workflow may take whose messages refer to its steps; 0 or None is forever.",
+      minimum=0, own=True),
     _("result_failure_expires", "seconds", None,
       "How long failures are kept; unset, result_expires.", minimum=0),
     _("result_persistent", "bool", None, "Keep rpc results over a restart of the broker."),

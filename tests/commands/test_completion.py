@@ -80,7 +80,7 @@ def test_the_committed_script_is_fresh(shell: Shell, name: str) -> None:
         (["call", "--exp"], ["--expires"]),
         (["worker", "-P", "so"], ["solo"]),
         (["worker", "--pool", "=", "so"], ["solo"]),
-        (["worker", "--pool", "="], ["prefork", "solo", "threads", "processes"]),
+        (["worker", "--pool", "="], ["prefork", "asyncio", "threads", "solo", "processes"]),
         (["worker", "--pool=so"], ["--pool=solo"]),
         (["-A", "proj", ":", "app", "purg"], ["purge"]),
         (["call", "x", "-a", "'[2, 3]'", "--wa"], ["--wait"]),

@@ -67,7 +67,7 @@ def test_settings_may_stand_on_the_command_line(shell: Shell) -> None:
     [
         (["-c", "x4"], "error: -c x4: whole number or 'auto' expected\n"),
         (["--autoscale", "a,b"], "error: --autoscale a,b: MAX,MIN as whole numbers expected"),
-        (["-P", "gevent"], "error: -P gevent: choose prefork, solo, threads"),
+        (["-P", "gevent"], "error: -P gevent: choose prefork, asyncio, threads"),
         (["-l", "LOUD"], "error: -l LOUD: choose DEBUG, INFO,"),
         (["--time-limit", "x"], "error: --time-limit x: a number expected\n"),
         (["--prefetch-multiplier", "-1"], "error: --prefetch-multiplier -1: 0 or more expected\n"),

@@ -140,8 +140,14 @@ def lives(events: list[Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def ended(*names: str) -> Callable[[list[Any]], bool]:
+    """Return whether so many tasks have ended, and their client has told of its calls."""
     ends = ("task-succeeded", "task-failed", "task-rejected")
-    return lambda events: sum(e["type"] in ends for e in events) >= len(names)
+
+    def enough(events: list[Any]) -> bool:
+        types = [event["type"] for event in events]
+        return min(sum(t in ends for t in types), types.count("task-sent")) >= len(names)
+
+    return enough
 
 
 @pytest.mark.parametrize("name", ["theirs", "ours"])

@@ -63,7 +63,7 @@ def test_the_compression_is_the_calls_the_tasks_or_the_settings(app: App, name: 
     [
         ({"serializer": "jsno"}, ImproperlyConfigured, "unknown serializer 'jsno': choose json"),
         ({"compression": "rar"}, ImproperlyConfigured, "unknown compression 'rar': choose zlib"),
-        ({"serializer": "yaml", "args": [1j]}, EncodeError, "cannot encode as yaml"),
+        ({"serializer": "yaml", "args": [1j]}, EncodeError, "cannot be sent as yaml"),
         ({"serializer": "msgpack", "args": [{1}]}, EncodeError, "msgpack cannot hold set"),
         ({"serializer": "raw", "args": [b"x"]}, EncodeError, "cannot encode as raw"),
     ],

@@ -29,7 +29,7 @@ def test_countdown_and_eta_are_kept_to_and_hold_up_nobody(farm: Farm) -> None:
     assert now.get(timeout=5) == "now"
     assert [result.get(timeout=10) for result in late] == ["countdown", "eta"]
     for key, due in (("countdown", 1.0), ("eta", 1.2)):
-        assert due - 0.01 <= farm.times(key)[0] - sent < due + 0.5
+        assert due - 0.01 <= farm.times(key)[0] - sent < due + 5
     assert farm.nodes[0].log.count("received") == 3
     assert farm.runs() == {"now": 1, "countdown": 1, "eta": 1}
 
