@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,12 +20,14 @@ def module_name(path: Path) -> str:
     return ".".join(parts)
 
 
+@cache
 def sources() -> dict[str, Path]:
     """Return all modules of the library and the command line, by name."""
     files = [*ROOT.joinpath("core").rglob("*.py"), *ROOT.joinpath("taskctl").rglob("*.py")]
     return {module_name(path): path for path in sorted(files)}
 
 
+@cache
 def imports(name: str, path: Path) -> set[str]:
     """Return the modules of ours that a module imports, also late and for types alone."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
