@@ -96,6 +96,6 @@ class People:
     def _task(self, uuid: str, event: Event) -> str:
         if event.get("name"):
             self._names[uuid] = clip(event["name"])
-        task = f"{self._names.get(uuid, '')}[{short_id(uuid)}]"
+        task = f"{self._names.get(uuid, '')}[{clip(short_id(uuid))}]"
         given = arguments({"args": event.get("args"), "kwargs": event.get("kwargs")})
         return f"{task}  {clip(given)}" if given else task

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from taskctl.core.remote.event_state import State
@@ -228,6 +228,7 @@ def test_events_know_better_than_an_older_question() -> None:
 # -- lines
 
 
+@example({"uuid": "\n"}, "task-received")
 @given(st.dictionaries(st.sampled_from(
     ["hostname", "timestamp", "uuid", "name", "args", "kwargs", "result", "x"]),
     st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=4), st.just([1]))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -58,6 +59,7 @@ class Product:
         self.env.update({f"TASKCTL_{k.upper()}_DIR": str(folder / k) for k in ("run", "log")})
         self.env["TASKCTL_STATE_DIR"] = str(folder / "state")
         self._started: list[subprocess.Popen[bytes]] = []
+        self._numbers = itertools.count()  # two may be started at once
 
     def line(self, line: str, **env: str) -> Said:
         """Run a line of sh as it stands, but for the name of the program, /run/x and /log/x."""
@@ -76,7 +78,7 @@ class Product:
 
     def start(self, line: str) -> tuple[subprocess.Popen[bytes], Path]:
         """Start a worker from its line; return once it is ready, with the stem of its output."""
-        stem = self.folder / f"worker-{len(self._started)}"
+        stem = self.folder / f"worker-{next(self._numbers)}"
         words = line.replace("taskctl", self.program).split()
         with stem.with_suffix(".out").open("wb") as out, stem.with_suffix(".err").open("wb") as err:
             process = subprocess.Popen(
