@@ -29,11 +29,15 @@ _mongo_databases = itertools.count()
 
 #: The files that take longest: begun first, so that the end does not wait for one of them alone.
 _LONGEST = (
+    "test_old_scripts.py",
     "test_migration_on_redis.py",
     "test_migration_on_rabbitmq.py",
     "test_matrix_results_of_celery.py",
     "test_matrix_results_of_taskctl.py",
+    "test_lines_that_must_work.py",
+    "test_inspect_beside_celery.py",
     "test_mixed_fleet.py",
+    "test_canary.py",
     "test_compat_projects.py",
     "test_matrix_celery_on_redis.py",
     "test_matrix_celery_on_rabbitmq.py",
