@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,14 @@ _LONGEST = (
     "test_canvas_mixed.py",
     "test_rabbitmq.py",
 )
+
+
+def pytest_configure() -> None:
+    # A run in the background is made deaf to Ctrl-C, and what it starts would be so, too.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
