@@ -76,6 +76,11 @@ def values_of(
     }
 
 
+def parsed(ctx: click.Context) -> None:
+    """Tell the app of the values that were given for its options."""
+    tell_preload(user_app(ctx.obj), ctx)
+
+
 def tell_preload(app: App, ctx: click.Context | None = None) -> None:
     """Send `user_preload_options`, once, with what was given, if the app adds such options.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -96,6 +96,18 @@ class _Help(click.Command):
             self.format_commands(ctx, formatter)
 
 
+class AppOptions(Protocol):
+    """Where options are found that the user's app adds to commands; see taskctl.app_options."""
+
+    def looked_up(
+        self, command: click.Command, ctx: click.Context, args: list[str]
+    ) -> list[click.Option]:
+        """Return those for `command`, in the app that the command line leads to."""
+
+    def parsed(self, ctx: click.Context) -> None:
+        """Be told that `ctx.params` holds their values now."""
+
+
 class Command(_Help):
     """One command; it takes the options that the user's app adds to it, too."""
 
@@ -105,14 +117,13 @@ class Command(_Help):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption:
-            from . import app_options, apps  # lead to the library, which not all commands need
-
-            added = app_options.looked_up(self, ctx, given)
-            if not added:
+            options: AppOptions | None = getattr(ctx.obj, "app_options", None)
+            added = options.looked_up(self, ctx, given) if options is not None else []
+            if options is None or not added:
                 raise
         self.params += [option for option in added if option not in self.params]
         rest = super().parse_args(ctx, given)
-        app_options.tell_preload(apps.user_app(ctx.obj), ctx)
+        options.parsed(ctx)
         return rest
 
 

@@ -37,6 +37,8 @@ class Context:
         self.came_from: str | None = None
         self._entered = False
         self._project: dict[str, Any] | None = None
+        #: Finds the options that the user's app adds to commands; set by the program.
+        self.app_options: Any = None
         #: The app that called this program, if one did.
         self.held_app: Any = None
 

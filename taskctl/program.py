@@ -62,6 +62,24 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 COMPLETE_VARIABLE = "_TASKCTL_COMPLETE"
+
+
+class _AppOptions:
+    """The options that apps add to commands; the library is loaded once one is looked for."""
+
+    def looked_up(
+        self, command: click.Command, ctx: click.Context, args: list[str]
+    ) -> list[click.Option]:
+        from . import app_options
+
+        return app_options.looked_up(command, ctx, args)
+
+    def parsed(self, ctx: click.Context) -> None:
+        from . import app_options
+
+        app_options.parsed(ctx)
+
+
 #: Commands that do something even if nobody can read what they say.
 _STAYING = frozenset({"worker", "beat", "multi", "events"})
 #: What a shell says of a program that a closed pipe ended: 128 + SIGPIPE.
@@ -75,6 +93,7 @@ def run(words: Sequence[str], app: Any = None) -> int:
     """
     context = Context()
     context.held_app = app
+    context.app_options = _AppOptions()
     try:
         _fill_closed_streams(words)
         code = _run(list(words), context)
