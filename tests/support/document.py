@@ -243,10 +243,12 @@ class Reader:
         assert self._worker.process.poll() is None, shown
         if " ready in " not in shown or not expected:
             return " ready in " in shown
-        # All of it may not be there yet; once the last line is, it must be right.
-        complete = expected.splitlines()[-1].rpartition(";")[2] in shown
-        assert not complete or alike(expected, shown), f"expected:\n{expected}\ngot:\n{shown}"
-        return complete
+        # All of it may not be there yet; once the last line is, it must be right.  What comes
+        # after that is the log.
+        last = expected.splitlines()[-1].rpartition(";")[2]
+        before, found, _ = shown.partition(last)
+        assert not found or alike(expected, before + found), f"expected:\n{expected}\ngot:\n{shown}"
+        return bool(found)
 
     def _look_at_log(self, block: Block) -> None:
         for line in block.text.splitlines():
