@@ -136,7 +136,7 @@ def test_what_is_too_old_for_the_starting_deadline_is_not_caught_up(
 def test_the_policy_is_an_option_of_add_periodic_task(make_app: MakeApp, clock: Clock) -> None:
     app = make_app()
 
-    @app.task(name="proj.mail")
+    @app.task(name="proj.mail", shared=False)
     def mail() -> None: ...
 
     app.add_periodic_task(10, mail.s(), name="mail", catchup="all", expires=60)
